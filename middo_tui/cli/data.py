@@ -26,6 +26,10 @@ EVERY_S = 10.0
 BAR = 24
 """Cells of the bar of an import."""
 DATA = "Dataset file or folder, or OWNER/NAME on the Hugging Face Hub. Repeatable."
+TEACHER = (
+    "Teacher model: a folder, or OWNER/NAME on the Hub, also as 'OWNER/NAME vllm'; or an OpenAI-compatible server as"
+    " 'URL MODEL' or 'URL MODEL VARIABLE', the environment variable with its API key."
+)
 FORMATS = ("auto", "alpaca", "sharegpt", "messages", "prompt", "preference")
 FORMAT = click.option(
     "--format", "format_", type=click.Choice(FORMATS), default=None, help="Row format (default: auto)."
@@ -53,7 +57,7 @@ def _presets() -> list[str]:
 @click.option("--data", multiple=True, required=True, help=DATA)
 @click.option("--split", default=None, help="Split of a Hub dataset (default: train).")
 @click.option("--model", default=None, help="Model to fine-tune: a folder, or OWNER/NAME on the Hub.")
-@click.option("--teacher", default=None, help="Teacher model: a folder, or OWNER/NAME on the Hub.")
+@click.option("--teacher", default=None, help=TEACHER)
 @click.option(
     "--preset",
     default=None,
@@ -92,8 +96,9 @@ def init(
         if value is not None:
             settings.setdefault(section, {})[key] = value
 
-    put("model", "name", _model(model))
-    put("teacher", "model", _model(teacher))
+    put("model", "name", None if model is None else _model(model, "--model"))
+    for key, value in _teacher(teacher).items():
+        put("teacher", key, value)
     for key, value in _reading(format_, encoding, columns, allow_overlap).items():
         put("data", key, value)
     put("project", "seed", seed)
@@ -208,21 +213,29 @@ def _telling(bar: int = 0) -> Iterator[Callable[[Progress | TaskProgress], None]
             click.echo("\r\x1b[2K", nl=False, err=True)
 
 
-def _model(name: str | None) -> str | None:
+def _model(name: str, option: str) -> str:
     """A model folder as an absolute path; a hub name (owner/name) as it is."""
-    if name is None:
-        return None
-    from engine.models.locate import DEMO
+    from engine.models import written
 
-    if name in DEMO:
-        return name
+    return _with_config(written.model_name(name, option), option)
+
+
+def _teacher(typed: str | None) -> dict[str, Any]:
+    """The [teacher] keys of ``--teacher``."""
+    if typed is None:
+        return {}
+    from engine.models import written
+
+    found = written.teacher(typed, "--teacher")
+    if found["backend"] != "openai":
+        _with_config(found["model"], "--teacher")
+    return found
+
+
+def _with_config(name: str, option: str) -> str:
     path = Path(name)
-    if path.exists():
-        if not (path / "config.json").exists():
-            raise UsageError(f"--model {name}: not a Hugging Face model, the folder has no config.json.")
-        return str(path.resolve())
-    if path.is_absolute() or name.startswith(".") or len(path.parts) != 2:
-        raise UsageError(f"--model {name}: no such folder. A model on the Hugging Face Hub is named OWNER/NAME.")
+    if path.is_absolute() and not (path / "config.json").exists():
+        raise UsageError(f"{option} {name}: not a Hugging Face model, the folder has no config.json.")
     return name
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from engine.config import schema
 from middo_tui.cli import main
 from tests.support import stores
 
@@ -182,7 +183,9 @@ def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("option", "value", "says"),
     [
-        ("--model", "./nowhere", "no such folder"),
+        ("--model", "./nowhere", "--model ./nowhere: no such folder"),
+        ("--teacher", "./nowhere", "--teacher ./nowhere: no such folder"),
+        ("--teacher", "http://127.0.0.1:9/v1", "--teacher http://127.0.0.1:9/v1: write a server as URL MODEL"),
         ("--preset", "gpt-9", "llama-3.1-8b"),
         ("--heldout", "none.json", "none.json"),
     ],
@@ -190,8 +193,16 @@ def test_bad_rows_are_quarantined_with_their_row_and_reason(tmp_path: Path) -> N
 def test_options_that_cannot_be_meant(option: str, value: str, says: str, data: Path, tmp_path: Path) -> None:
     result = cli("init", tmp_path / "P", "--data", data, option, value)
     assert result.exit_code in (1, 2)
-    assert says in result.output
+    assert says in " ".join(result.output.split())
     assert not (tmp_path / "P").exists()
+
+
+def test_a_server_as_teacher(data: Path, tmp_path: Path) -> None:
+    server = "https://api.example.com/v1 big MY_KEY"
+    assert cli("init", tmp_path / "P", "--data", data, "--teacher", server).exit_code == 0
+    teacher = schema.load(tmp_path / "P").teacher
+    assert (teacher.backend, teacher.model, teacher.key_env) == ("openai", "big", "MY_KEY")
+    assert teacher.url == "https://api.example.com/v1"
 
 
 def test_a_folder_in_use_is_not_touched(data: Path, tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from msgspec import Struct, field
 
 from engine.config import defaults
 from engine.config import schema as configs
-from engine.errors import UsageError
 from engine.formats import Source, source_of
-from engine.models.locate import DEMO
+from engine.models import written
 from engine.plurals import counted
 from middo_tui.feed.home import is_project, project_around
 from middo_tui.terminal import guard
@@ -96,55 +95,18 @@ class Draft(Struct, frozen=True):
         found["data"] = self._data() | ({"columns": self.columns} if self.columns else {})
         found["data"] |= {"allow_overlap": True} if self.allow_overlap else {}
         if self.teacher:
-            found["teacher"] = teacher(self.teacher)
+            found["teacher"] = written.teacher(self.teacher)
         return found
-
-
-def teacher(typed: str) -> dict[str, Any]:
-    """[teacher] as it was typed.
-
-    Raises:
-        UsageError: a server without a model, or more words than there are meanings.
-    """
-    if not typed.startswith(("http://", "https://")):
-        name, _, last = typed.rpartition(" ")
-        if last == "vllm" and name:
-            return {"backend": "vllm", "model": model_name(name.strip())}
-        return {"backend": "hf", "model": model_name(typed)}
-    url, *words = typed.split()
-    if not 1 <= len(words) <= 2:
-        raise UsageError(
-            "Write a server as URL MODEL, followed by the environment variable with its API key, if it needs one."
-        )
-    return {"backend": "openai", "url": url, "model": words[0], "key_env": words[1] if len(words) == 2 else ""}
 
 
 def leaves(typed: str) -> str:
     """Which text would leave the machine with this teacher."""
-    if not typed.startswith(("http://", "https://")):
+    if not typed.startswith(written.ENDPOINT):
         return "No text leaves this machine."
     host = configs.Teacher(backend="openai", url=typed.split()[0]).sent_to
     if not host:
         return "No text leaves this machine: the server runs locally."
     return f"Prompts, responses and neighbours of selected samples will be sent to {guard.one_line(host)}."
-
-
-def model_name(typed: str) -> str:
-    """A model folder as an absolute path; a hub name, or an embedded model's, as it is.
-
-    Raises:
-        UsageError: neither.
-    """
-    name = typed.strip()
-    path = Path(name).expanduser()
-    if name in DEMO:
-        return name
-    if name and path.is_dir():
-        return str(path.resolve())
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
-        shown = guard.one_line(name) or "No model"
-        raise UsageError(f"{shown}: no such folder, and not a name on the Hugging Face Hub (owner/name).")
-    return name
 
 
 # ------------------------------------------------------------------------------------------- offers

@@ -10,6 +10,7 @@ from engine.backends import roles
 from engine.doctor import report
 from engine.doctor.finding import Finding
 from engine.errors import UsageError
+from engine.models import written
 from middo_tui.screens.wizard import draft as drafts
 from middo_tui.screens.wizard.draft import Draft, Offer
 from middo_tui.screens.wizard.steps import EntryStep
@@ -51,7 +52,7 @@ class ModelStep(ModelNameStep):
 
     def answer(self, value: str) -> Draft:
         """A model with weights, config, tokenizer and template."""
-        name = drafts.model_name(value)
+        name = written.model_name(value)
         found = report.model("model", name)
         if found.bad:
             raise UsageError(_sentences(found))
@@ -89,7 +90,7 @@ class TeacherStep(ModelNameStep):
         """A model, a server, or none."""
         typed = value.strip()
         if typed:
-            settings = drafts.teacher(typed)
+            settings = written.teacher(typed)
             if settings["backend"] != "openai" and (found := report.model("teacher", settings["model"])).bad:
                 raise UsageError(_sentences(found))
             if settings["backend"] == "vllm" and roles.vllm_version() is None:

@@ -20,6 +20,7 @@ from engine.config import defaults
 from engine.config import schema as configs
 from engine.errors import DataError, UsageError
 from engine.formats.file_preview import FilePreview, UsableCount, count_usable, preview
+from engine.models import written
 from engine.store import read
 from engine.store.connect import reader
 from middo_tui.screens.wizard import draft as drafts
@@ -322,24 +323,24 @@ def test_what_leaves_the_machine_is_said_for_every_kind_of_teacher() -> None:
 
 
 def test_a_teacher_in_vllm() -> None:
-    assert drafts.teacher("Qwen/Qwen2.5-7B vllm") == {"backend": "vllm", "model": "Qwen/Qwen2.5-7B"}
+    assert written.teacher("Qwen/Qwen2.5-7B vllm") == {"backend": "vllm", "model": "Qwen/Qwen2.5-7B"}
     assert drafts.leaves("Qwen/Qwen2.5-7B vllm") == "No text leaves this machine."
     configs.parse(defaults.render(Draft(model="a/b", teacher="a/b vllm").settings()), "x")
     with pytest.raises(UsageError, match="no such folder"):
-        drafts.teacher("vllm")
+        written.teacher("vllm")
 
 
 def test_the_embedded_models_have_names_here_too() -> None:
-    assert Draft(model=drafts.model_name("demo:base")).settings()["model"]["name"] == "demo:base"
-    assert drafts.teacher("demo:teacher")["model"] == "demo:teacher"
+    assert Draft(model=written.model_name("demo:base")).settings()["model"]["name"] == "demo:base"
+    assert written.teacher("demo:teacher")["model"] == "demo:teacher"
 
 
 def test_a_server_as_teacher() -> None:
-    found = drafts.teacher("https://api.example.com/v1 big MY_KEY")
+    found = written.teacher("https://api.example.com/v1 big MY_KEY")
     assert found == {"backend": "openai", "url": "https://api.example.com/v1", "model": "big", "key_env": "MY_KEY"}
     configs.parse(defaults.render(Draft(model="a/b", teacher="https://x.example/v1 big MY_KEY").settings()), "x")
     with pytest.raises(UsageError, match="URL MODEL"):
-        drafts.teacher("https://api.example.com/v1")
+        written.teacher("https://api.example.com/v1")
 
 
 def test_presets_have_one_line_each_and_fit_their_models() -> None:
