@@ -62,11 +62,14 @@ class Canvas:
             self._bits[row][cell] |= DOTS[y % DOWN][x % ACROSS]
 
     def label(self, row: int, cell: int, text: str, role: str) -> None:
-        """``text`` of one-cell characters over the dots, in the nearest row that has no other label there."""
+        """``text`` of one-cell characters over the dots, in the nearest row that has no other label there.
+
+        Nor right beside it, where two numbers would read as one.
+        """
         cell = max(0, min(cell, self.width + self.gutter - len(text)))
         for near in sorted(range(self.height), key=lambda y: (abs(y - row), y)):
             places = [(near, cell + at) for at in range(len(text))]
-            if not any(place in self._text for place in places):
+            if not any((near, cell + at) in self._text for at in range(-1, len(text) + 1)):
                 self._text |= {place: (character, role) for place, character in zip(places, text, strict=True)}
                 return
 

@@ -235,6 +235,13 @@ def test_labels_at_one_place_stand_under_each_other() -> None:
     assert sorted(row.rstrip()[-1] for row in rows if row.rstrip()[-1].isdigit()) == ["0", "1"]
 
 
+def test_labels_of_curves_that_end_beside_each_other_do_not_read_as_one_number() -> None:
+    chart = Chart("loss", (falling(1, 2.0, 100), falling(0, 2.0, 98)))
+    rows = plain(line_chart(chart, 60, 10)).split("\n")[1:-1]
+    assert not any("10" in row or "01" in row for row in rows), "of round 0 and round 1, not of round 10"
+    assert sum(row.rstrip().endswith(("0", "1")) for row in rows) == 2
+
+
 def test_the_cursor_says_its_step_and_every_curves_value() -> None:
     chart = Chart("loss", (falling(1, 2.0, 50), falling(0, 3.0)), view=ChartView(smooth=0, cursor=60))
     assert plain(line_chart(chart, 80, 10)).startswith(" loss  step 60  round 1 ━ —  round 0 ╌ 2.4")
