@@ -7,6 +7,7 @@ as is.
 from __future__ import annotations
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from middo_tui.text.score_changes import ScoreChange
 
@@ -235,3 +236,10 @@ class LoopView(Struct, frozen=True):
         return self.stage("running") or self.stage(
             "failed", "waiting", "paused", "interrupted", "cancelled", "stale", "pending"
         )
+
+    @property
+    def progress(self) -> StageView | None:
+        """``current``; in the state ``starting`` while a worker that nothing holds up starts the process for it."""
+        stage = self.current
+        free = self.state == "running" and not self.trouble and self.holds_until is None
+        return replace(stage, state="starting") if stage and stage.state == "pending" and free else stage

@@ -56,7 +56,7 @@ class LoopScreen(LoopCharts):
         yield Header((view, LinkState()))
         yield StageStrip(view.stages)
         yield Divider()
-        yield ProgressLine(view.current)
+        yield ProgressLine(view.progress)
         yield Paragraph(self._notice(), id="notice")
         with Horizontal(id="body"):
             yield LineChart(self.chart())
@@ -74,7 +74,7 @@ class LoopScreen(LoopCharts):
     def changed(self, view: LoopView) -> None:
         """Everything that the view holds."""
         self.query_one(StageStrip).show(view.stages)
-        self.query_one(ProgressLine).show(view.current)
+        self.query_one(ProgressLine).show(view.progress)
         self.paint_charts()
         self.query_one(GpuBar).show(view.gauges)
         self.query_one(TrainingFacts).show(_training(view))

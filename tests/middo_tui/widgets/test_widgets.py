@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from engine.loop import NAMES
+from engine.runtime.stalls import MACHINES
 from engine.store.rows import EvalScore
 from middo_tui.feed.view import MARKS, DeviceReading, LogLine, LoopView, RoundView, StageView, Training
 from middo_tui.look.theme import ROLES
@@ -95,7 +97,28 @@ def test_progress_never_runs_over(width: int, state: str) -> None:
 
 def test_progress_before_the_first_count() -> None:
     assert text(progress_line(StageView("train", "running"), 80)) == " train    starting"
+    assert text(progress_line(StageView("train", "starting"), 80)) == " train    starting: loading libraries"
     assert progress_line(None, 80) == ()
+
+
+def test_progress_without_a_rate_says_since_when() -> None:
+    line = text(progress_line(StageView("train", "running", 0, 2, started_at=1_800_000_000.0), 80))
+    assert f"since {number_format.clock(1_800_000_000.0, seconds=True)}" in line
+    assert "since" not in text(progress_line(StageView("train", "running", 1, 2, 0.5, 1_800_000_000.0), 80))
+
+
+def test_a_stage_whose_process_starts_is_starting_unless_something_holds_it_up() -> None:
+    running = LoopView(round=0, worker="running", stages=(StageView("train"),))
+    for view, state in (
+        (running, "starting"),
+        (replace(running, worker="idle"), "pending"),
+        (replace(running, want="pause"), "pending"),
+        (replace(running, trouble=MACHINES), "pending"),
+        (replace(running, holds_until=1.0), "pending"),
+        (replace(running, stages=(StageView("train", "running"),)), "running"),
+    ):
+        assert view.progress is not None
+        assert view.progress.state == state
 
 
 def test_a_gpu_is_told_in_two_rows() -> None:
