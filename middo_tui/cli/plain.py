@@ -27,7 +27,7 @@ PROGRESS_EVERY_S = 5.0
 SHORTEST_S = 0.5  # what is told of where time went
 ENDED = frozenset({"done", "failed", "waiting", "paused", "cancelled"})
 CODES = {"waiting": 4, "failed": 1, "lost": 1, "interrupted": 1, "cancelled": 1}
-HEADER = ("round", "size", "selected C/D/Q", "rewritten", "accepted C/D/Q", "held-out loss", "accuracy", "change")
+HEADER = ("round", "size", "selected C/D/Q", "rewritten", "accepted C/D/Q", "held-out loss", "accuracy")
 HOURS = "this may take hours; the run continues if the terminal closes"
 Echo = Callable[[str], Any]
 
@@ -216,7 +216,7 @@ def _triple(counts: Sequence[int]) -> str:
 
 
 def _cells(entry: Mapping[str, Any], first: float | None) -> tuple[str, ...]:
-    """One row of the table. ``first``: the first measured accuracy, which ``change`` is relative to."""
+    """One row of the table. ``first``: the first measured accuracy, which the last cell is relative to."""
     scores, errors = entry["scores"], entry.get("stderr", {})
     accuracy, error = scores.get("accuracy"), errors.get("accuracy")
     by_axis = entry.get("rewrites_by_axis", {})
@@ -241,12 +241,12 @@ def rounds_table(status: Mapping[str, Any]) -> str:
     """The rounds of ``status --json`` as an aligned table. The final evaluation has no rewrites."""
     if not status["rounds"]:
         return "No round has started."
-    measured = [entry["scores"]["accuracy"] for entry in status["rounds"] if "accuracy" in entry["scores"]]
-    rows = [HEADER]
+    first = next((entry for entry in status["rounds"] if entry["scores"].get("accuracy") is not None), None)
+    since = f"from round {first['round'] if first else 0}"  # Rounds in the app has the change from the round before
+    rows = [(*HEADER, since)]
     for entry in status["rounds"]:
-        seen = measured and entry["scores"].get("accuracy") is not None and entry is not status["rounds"][0]
-        rows.append(_cells(entry, measured[0] if seen else None))  # type: ignore[arg-type]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(HEADER))]
+        rows.append(_cells(entry, first["scores"]["accuracy"] if first and entry is not first else None))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = ([f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)] for row in rows)
     return "\n".join(" | ".join(cells).rstrip() for cells in lines)
 

@@ -146,11 +146,20 @@ def test_a_review_with_nothing_to_decide_says_so(tmp_path: Path) -> None:
 def test_the_table_is_aligned(tmp_path: Path) -> None:
     stores.finished(tmp_path / "p")
     assert rounds_table(gather(tmp_path / "p")).split("\n") == [
-        "round | size | selected C/D/Q | rewritten | accepted C/D/Q | held-out loss |   accuracy |      change",
+        "round | size | selected C/D/Q | rewritten | accepted C/D/Q | held-out loss |   accuracy | from round 0",
         "    0 |  120 |          7/5/3 |        15 |          5/4/2 |        1.3120 | 35.6% ±1.3 |",
-        "    1 |  120 |          7/5/3 |        15 |          5/4/2 |        1.2420 | 37.7% ±1.3 | +2.1 points",
-        "    2 |  120 |                |           |                |        1.1720 | 39.8% ±1.3 | +4.2 points",
+        "    1 |  120 |          7/5/3 |        15 |          5/4/2 |        1.2420 | 37.7% ±1.3 |  +2.1 points",
+        "    2 |  120 |                |           |                |        1.1720 | 39.8% ±1.3 |  +4.2 points",
     ]
+
+
+def test_the_table_names_the_first_measured_round(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    with store.db:
+        store.db.execute("DELETE FROM score WHERE round = 0")
+    lines = rounds_table(gather(tmp_path / "p")).split("\n")
+    assert lines[0].endswith("| from round 1")
+    assert [line.split("|")[-1].strip() for line in lines[1:]] == ["", "", "+2.1 points"]
 
 
 def test_the_table_says_nothing_of_what_is_not_known_yet(tmp_path: Path) -> None:
