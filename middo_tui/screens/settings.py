@@ -31,6 +31,8 @@ from middo_tui.widgets.text_input import TextInput
 
 COLUMN = 24
 CHANGED, DIFFERS = "•", "≠"
+AUTO = '"improved"'
+"""What ``[review] policy`` is in effect while automatic review is on (``--auto``, or its key on the Loop screen)."""
 
 
 class SettingsRead(Message):
@@ -60,7 +62,7 @@ def summary(found: Settings) -> str:
     if not found.rows:
         return "Settings"
     changed, differs = sum(row.changed for row in found.rows), sum(bool(row.used) for row in found.rows)
-    since = f" · {differs} changed since round {found.round} {DIFFERS}" if differs else ""
+    since = f" · {differs} not as in round {found.round} {DIFFERS}" if differs else ""
     return f"Settings · {changed} changed {CHANGED}{since}"
 
 
@@ -89,7 +91,8 @@ def about(row: Setting | None, found: Settings) -> str:
     if row.changed:
         parts.append(f"Default: {row.default}.")
     if row.used:
-        parts.append(f"Round {found.round} last ran with {guard.one_line(row.used, 80)}.")
+        by = ": automatic review was on" if row.key == "review.policy" and row.used == AUTO else ""
+        parts.append(f"Round {found.round} last ran with {guard.one_line(row.used, 80)}{by}.")
     return "  ".join(part for part in parts if part)
 
 

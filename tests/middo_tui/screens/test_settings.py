@@ -16,7 +16,7 @@ from middo_tui.app import MiddoApp
 from middo_tui.feed import settings
 from middo_tui.feed.settings import Setting, Settings
 from middo_tui.look import theme
-from middo_tui.screens.settings import SettingsScreen, about
+from middo_tui.screens.settings import SettingsScreen, about, summary
 from tests.support import stores
 from tests.support.hostile import CORPUS
 from tests.support.screens import screen_text, settle, until
@@ -62,6 +62,16 @@ def test_what_the_round_ran_with_is_told_from_what_the_file_says(tmp_path: Path)
     (tmp_path / "p" / "config.toml").write_text(text.replace("m_quality = 1.0", "m_quality = 0.5"), encoding="utf-8")
     row = next(row for row in settings.load(tmp_path / "p").rows if row.key == "select.m_quality")
     assert (row.value, row.default, row.used, row.stages) == ("0.5", "1.0", "1.0", ("select",))
+
+
+def test_what_automatic_review_set_is_not_called_changed(tmp_path: Path) -> None:
+    store = stores.finished(tmp_path / "p")
+    with transaction(store.db):
+        store.db.execute("""UPDATE round SET config=json_set(config, '$.review.policy', 'improved')""")
+    found = settings.load(tmp_path / "p")
+    row = next(row for row in found.rows if row.key == "review.policy")
+    assert summary(found).endswith("1 not as in round 2 ≠")
+    assert about(row, found).endswith('Round 2 last ran with "improved": automatic review was on.')
 
 
 def test_a_round_of_an_older_version_is_no_obstacle(tmp_path: Path) -> None:
