@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 from textual.widgets import Input
+from textual.widgets.input import Selection
 
 from engine.errors import MiddoError, UsageError
 from engine.formats import Source
@@ -129,9 +130,9 @@ class EntryStep(Step):
         yield Paragraph(Notice(""), classes="about")
 
     def on_mount(self) -> None:
-        """Type at once."""
+        """Type at once: over an earlier answer, or, after an arrow key, in it."""
         entry = self.query_one(TextInput)
-        entry.cursor_position = len(entry.value)
+        entry.selection = Selection(0, len(entry.value))
         entry.focus()
         self._list()
 

@@ -29,6 +29,7 @@ from middo_tui.screens.wizard.last_step import make
 from middo_tui.screens.wizard.preview import PreviewRow, counts, preview_lines
 from middo_tui.screens.wizard.screen import STEPS, Wizard, WizardScreen
 from middo_tui.widgets.lines import plain
+from middo_tui.widgets.text_input import TextInput
 from tests.middo_tui.test_app_in_terminal import hostile_bytes
 from tests.support import ROOT
 from tests.support.hostile import CORPUS, ONE_MEGABYTE
@@ -168,6 +169,21 @@ async def test_a_dataset_of_a_hub(here: Path, hub: Hub) -> None:
         ]
     finally:
         db.close()
+
+
+async def test_typing_replaces_an_earlier_answer_and_an_arrow_key_edits_it(here: Path) -> None:
+    alpaca(here / "cats.json")
+    app = Wizard()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await at_step(pilot, "data")
+        await pilot.press(*typed("cats.json"), "enter")
+        await at_step(pilot, "columns")
+        await pilot.press("escape")
+        await at_step(pilot, "data")
+        await pilot.press(*typed("dogs.json"))
+        assert app.screen.query_one(TextInput).value == "dogs.json"
+        await pilot.press(*typed("x"), "left", "backspace")
+        assert app.screen.query_one(TextInput).value == "dogs.jsox"
 
 
 async def test_every_step_goes_back_and_the_first_one_leaves(here: Path) -> None:
