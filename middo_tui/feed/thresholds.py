@@ -62,8 +62,8 @@ class RoundState(Struct, frozen=True):
 
     ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
     them that somebody decided; ``cost``: what they cost. ``newest``: no later round has begun. ``merged``: its dataset
-    has become the next round's. ``running``: a worker runs. ``reading``: it is in select, which has read config.toml
-    already. ``stored``: the thresholds that it selected with. ``trust``: whether its judge is believed.
+    has become the next round's, and is another one. ``running``: a worker runs. ``reading``: it is in select, which has
+    read config.toml already. ``stored``: the thresholds that it selected with. ``trust``: whether its judge is believed.
     """
 
     round: int
@@ -169,6 +169,7 @@ def _standing(db: sqlite3.Connection, round: int) -> RoundState:
         " WHERE d.sample_id=r.sample_id AND d.axis=r.axis AND d.round=r.round AND undone=0)",
         (round,),
     ).fetchone()[0]
+    merged = read.round_facts(db, round)
     return RoundState(
         round=round,
         selected=state.get("select") == "done",
@@ -177,7 +178,7 @@ def _standing(db: sqlite3.Connection, round: int) -> RoundState:
         tokens=made[1],
         cost=made[2],
         newest=round == max((job.round for job in jobs), default=0),
-        merged=state.get("merge") == "done",
+        merged=merged is not None and bool(merged.accepted or merged.dropped),
         running=launch.alive(read.worker(db)),
         reading=state.get("select") == "running",
         stored=tuple(read.rows(db, Threshold, round)) if "select" in state else (),

@@ -37,7 +37,7 @@ def _moves(state: ThresholdsKeyState) -> bool:
 
 
 def _applies(state: ThresholdsKeyState) -> bool:
-    return _ready(state) and (state.moved or (state.unlike and state.may_select))
+    return _ready(state) and (state.moved or state.evidence or (state.unlike and state.may_select))
 
 
 KEYS: tuple[Key[ThresholdsKeyState], ...] = (

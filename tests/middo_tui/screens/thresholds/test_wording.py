@@ -17,7 +17,7 @@ from middo_tui.feed import thresholds as feed
 from middo_tui.screens.thresholds import wording as words
 from middo_tui.screens.thresholds.keys import KEYS, ThresholdsKeyState
 from middo_tui.widgets.lines import plain
-from tests.support import ROOT
+from tests.support import ROOT, stores
 from tests.support.threshold_projects import Cuts, spread
 from tests.support.thresholds_screen import mark
 
@@ -96,3 +96,19 @@ def test_moved_thresholds_say_that_they_take_evidences_place(rule: str, name: st
     assert said.role == "decide"
     key = next(key for key in KEYS if key.id == "apply")
     assert key.label(ThresholdsKeyState(ready=True, moved=True, evidence=True)) == "switch rule"
+
+
+def test_enter_does_what_the_sentence_about_evidence_promises() -> None:
+    assert "enter switches to it" in words.by_evidence("").text
+    key = next(key for key in KEYS if key.id == "apply")
+    assert key.works(ThresholdsKeyState(ready=True, evidence=True))
+    assert not key.works(ThresholdsKeyState(ready=True))
+
+
+def test_a_merge_that_changed_nothing_leaves_the_selection_open(tmp_path: Path) -> None:
+    made = stores.finished(tmp_path / "p")
+    assert feed.standing(tmp_path / "p", 1).merged
+    with transaction(made.db):
+        made.db.execute("UPDATE rewrite SET state='rejected' WHERE round=1 AND state='accepted'")
+        made.db.execute("DELETE FROM retirement WHERE round=2")
+    assert not feed.standing(tmp_path / "p", 1).merged
