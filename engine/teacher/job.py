@@ -329,13 +329,15 @@ def size_of(chat: Iterable[Message]) -> int:
 
 
 def summary(rows: Sequence[Rewrite]) -> str:
-    """The final log line: rewrites made, tokens, failures and why most of them failed."""
-    failed = [r for r in rows if r.state == "failed"]
+    """The final log line: rewrites made, tokens, samples kept, failures and why most of them failed."""
+    failed, kept = ([r for r in rows if r.state == state] for state in ("failed", "kept"))
     tokens_in, tokens_out = sum(r.tokens_in for r in rows), sum(r.tokens_out for r in rows)
-    made = len(rows) - len(failed)
+    made = len(rows) - len(failed) - len(kept)
     text = f"{made:,} of {counted(len(rows), 'rewrite')} made, {counted(tokens_in, 'token')} in and {tokens_out:,} out"
+    if kept:
+        text += f"; {counted(len(kept), 'sample')} kept as {'it is' if len(kept) == 1 else 'they are'}"
     if not failed:
         return text
     (reason, times), *others = Counter(r.reason or "no reason" for r in failed).most_common()
-    why = f"{reason} ({times:,})" if others else reason
+    why = f"{reason} ({times:,} of them)" if others else reason
     return f"{text}; {len(failed):,} failed and {'keeps' if len(failed) == 1 else 'keep'} the original: {why}"

@@ -17,9 +17,9 @@ from engine.errors import Paused
 from engine.runtime.context import StoreCtx
 from engine.stages import rewrite
 from engine.store import teacher as teacher_store
-from engine.store.rows import Message, Sample, content_id, load_messages
+from engine.store.rows import Message, Rewrite, Sample, content_id, load_messages
 from engine.teacher.budget import EXHAUSTED
-from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context
+from engine.teacher.job import ANSWER, PROMPT, Phase, RewriteJob, context, summary
 from tests.support import rounds, tiny
 from tests.support.rewriting import SMALL, UNATTENDED, Chat, asks_for_prompt, owe, rows, run, seven, well
 from tests.support.rounds import Scripted, said
@@ -364,3 +364,13 @@ def test_a_held_out_prompt_is_paid_no_answer(tmp_path: Path, monkeypatch: pytest
     assert [(r.reason, r.answer_attempts) for r in rows(made)] == [
         ("evaluation: the prompt is item 1 of the held-out set", 0)
     ]
+
+
+def test_a_sample_whose_answer_agrees_is_not_counted_as_a_rewrite() -> None:
+    kept = [Rewrite(0, n, "complexity", "kept", tokens_in=10, tokens_out=5) for n in range(2)]
+    made = Rewrite(0, 2, "complexity", "proposed")
+    failed = [Rewrite(0, n, "quality", "failed", reason=why) for n, why in ((3, "empty"), (4, "empty"), (5, "loop"))]
+    assert summary(kept) == "0 of 2 rewrites made, 20 tokens in and 10 out; 2 samples kept as they are"
+    assert summary([*kept, made, *failed]).endswith(
+        "kept as they are; 3 failed and keep the original: empty (2 of them)"
+    )
