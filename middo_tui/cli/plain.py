@@ -243,7 +243,7 @@ def rounds_table(status: Mapping[str, Any]) -> str:
         return "No round has started."
     first = next((entry for entry in status["rounds"] if entry["scores"].get("accuracy") is not None), None)
     since = f"from round {first['round'] if first else 0}"  # Rounds in the app has the change from the round before
-    rows = [(*HEADER, since)]
+    rows: list[tuple[str, ...]] = [(*HEADER, since)]
     for entry in status["rounds"]:
         rows.append(_cells(entry, first["scores"]["accuracy"] if first and entry is not first else None))
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]

@@ -63,7 +63,7 @@ class RoundState(Struct, frozen=True):
     ``selected``: its select stage is done. ``begun``: rewrites that the teacher was asked for; ``decided``: those of
     them that somebody decided; ``cost``: what they cost. ``newest``: no later round has begun. ``merged``: its dataset
     has become the next round's, and is another one. ``running``: a worker runs. ``reading``: it is in select, which has
-    read config.toml already. ``stored``: the thresholds that it selected with. ``trust``: whether its judge is believed.
+    read config.toml already. ``stored``: its thresholds. ``trust``: whether its judge is believed.
     """
 
     round: int
