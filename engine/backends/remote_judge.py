@@ -1,4 +1,4 @@
-"""What judges on servers have in common: the connection, as careful and patient as [teacher] says, and its end."""
+"""What judges on servers have in common: the connection, with the limits and retries of [teacher], and closing it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from engine.plurals import counted
 
 
 class RemoteJudge:
-    """The servers that [judge] names, asked for ``model``. Close it.
+    """The servers that [judge] names, asked for ``model``. Close it after use.
 
     Args:
-        speaks: how they are spoken to.
+        speaks: the API, as a class.
     """
 
     on_pause = "dropped, and sent again when the run resumes"
@@ -32,17 +32,17 @@ class RemoteJudge:
 
     @property
     def in_flight(self) -> int:
-        """Requests that were handed over and not taken."""
+        """Requests submitted and not taken yet."""
         return self.endpoint.in_flight
 
     def summary(self) -> str:
-        """A log line for the end."""
+        """A log line for the end of the stage."""
         return f"ratings of {self.endpoint.model} by {self.endpoint.servers.shares()}"
 
     def stopping(self) -> str:
-        """A log line: what a pause does to the requests in flight."""
+        """A log line on what a pause does to the requests in flight."""
         return f"pausing: {counted(self.in_flight, 'request in flight is', 'requests in flight are')} {self.on_pause}"
 
     def close(self) -> None:
-        """Give up what is in flight, and do what is to be done at each server before it is left."""
+        """Drop requests in flight, run each server's closing work (such as unloading an adapter), and disconnect."""
         self.endpoint.close()

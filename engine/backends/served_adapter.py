@@ -1,8 +1,8 @@
 """A LoRA adapter on a vLLM server that loads and unloads adapters while it runs.
 
-The server reads the adapter's files itself, so it must see the project's folder, under the same path or under the one
-that [judge] adapter_root names. It knows the adapter by a name that holds where the project lies, the round and the
-weights: no other project's, and no other weights can be meant by it, also not in the server's cache of prompts.
+The server reads the adapter's files itself, so it must see the project's folder, at the same path or at the one that
+[judge] adapter_root names. The adapter's name is made of the project's location, the round and the weights, so it never
+refers to another project's adapter or to other weights, not even in the server's prefix cache.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from engine.models.locate import ModelRef
 
 UNLOAD_S = 10.0
 MOST_SHOWN = 100
-"""Characters of a name that a server has given a model."""
+"""Maximum characters shown of a model's name as a server reports it."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What --max-lora-rank takes."""
+"""The values that vLLM's --max-lora-rank accepts."""
 GONE = (*UNREADABLE, TypeError, AttributeError, TimeoutError)
 FLAGS = "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment"
 
 
 @dataclass(frozen=True, slots=True)
 class ServedAdapter:
-    """An adapter as a server is told of it.
+    """An adapter as it is described to a server.
 
-    ``owner``: what the names of all adapters of its project begin with. ``path``: its folder as the server sees it.
-    ``rank``: the largest that one of its layers has.
+    ``owner``: the prefix of the names of all adapters of its project. ``path``: its folder as the server sees it.
+    ``rank``: the largest rank of its layers.
     """
 
     name: str
@@ -49,8 +49,8 @@ class ServedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class OfferedModel:
-    """A model that a server offers. ``parent``: the model that an adapter is put on; None for a model of its own.
-    ``positions``: tokens that it sees; None: it does not say.
+    """A model that a server lists. ``parent``: an adapter's base model; None for a base model.
+    ``positions``: the context length in tokens; None: not reported.
     """
 
     name: str
@@ -60,14 +60,14 @@ class OfferedModel:
 
 
 def served(project: Path, round: int, model: ModelRef, root: str) -> ServedAdapter:
-    """The adapter of ``round``; ``root``: the project's folder as servers see it, empty: as it is.
+    """The adapter of ``round``. ``root``: the project's folder as servers see it; "": at the same path.
 
     Raises:
         ModelError: ``model`` has no adapter that vLLM could load.
     """
     if model.adapter is None:
         raise ModelError(
-            f'{model.base}: the round\'s model is no LoRA adapter, and [judge] backend = "server" has servers load one.'
+            f'{model.base}: the round\'s model is no LoRA adapter, but [judge] backend = "server" needs one.'
             ' Set [train] method = "lora" and train again, or set [judge] backend = "hf" or "vllm".'
         )
     if locate.holds_rows(model.adapter):
@@ -81,13 +81,13 @@ def served(project: Path, round: int, model: ModelRef, root: str) -> ServedAdapt
 
 
 def owner_of(project: Path) -> str:
-    """What names of a project's adapters begin with: two copies of a project differ by where they lie."""
+    """The prefix of the names of a project's adapters. Two copies of a project differ by host and path."""
     where = f"{socket.gethostname()}:{project.resolve()}"
     return f"middo-{blake2b(where.encode('utf-8', 'surrogateescape'), digest_size=6).hexdigest()}-"
 
 
 def seen_path(folder: Path, project: Path, root: str) -> str:
-    """``folder``, which lies in the project, as servers see it."""
+    """The path of ``folder``, which lies in the project, as servers see it."""
     if not root:
         return str(folder.resolve())
     return str(PurePosixPath(root) / folder.resolve().relative_to(project.resolve()).as_posix())
@@ -103,12 +103,12 @@ def _rank(adapter: Path) -> int:
 
 
 async def load(chat: Chat, adapter: ServedAdapter) -> int | None:
-    """Have a server load ``adapter`` unless it has it, and forget other ones of the same project.
+    """Have a server load ``adapter`` unless it has it, and unload other adapters of the same project.
 
-    Returns how many tokens it sees; None: it does not say.
+    Returns the smallest context length that the server reports, in tokens; None: it reports none.
 
     Raises:
-        EndpointError: it cannot, and why.
+        EndpointError: the server did not load it; says why.
     """
     offered = await listed(chat)
     old = [one for one in offered if one.parent is not None and one.name.startswith(adapter.owner)]
@@ -126,7 +126,7 @@ async def load(chat: Chat, adapter: ServedAdapter) -> int | None:
 
 
 async def unload(chat: Chat, name: str) -> str:
-    """Have a server forget an adapter that it may have. Returns why it may not have done so; empty: it has."""
+    """Have a server unload an adapter if it has it. Returns why the adapter may still be loaded; "": it is not."""
     try:
         async with asyncio.timeout(UNLOAD_S):
             await _post(chat, "/unload_lora_adapter", {"lora_name": name})
@@ -138,10 +138,10 @@ async def unload(chat: Chat, name: str) -> str:
 
 
 async def listed(chat: Chat) -> list[OfferedModel]:
-    """The models of a server, which is not trusted.
+    """The models that a server lists. The reply is checked, as servers are not trusted.
 
     Raises:
-        EndpointError: it cannot be reached, or lists none.
+        EndpointError: the server cannot be reached, refuses, or returns no list of models.
     """
     try:
         async with asyncio.timeout(chat.timeout_s):
@@ -177,7 +177,7 @@ async def _post(chat: Chat, path: str, body: dict[str, str]) -> None:
 
 
 def _refusal(chat: Chat, adapter: ServedAdapter, error: BaseException) -> EndpointError:
-    """Why a server has not loaded ``adapter``, and what must be changed where."""
+    """Why a server did not load ``adapter``, and the fix."""
     status = getattr(error, "status_code", 0)
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError):
         return EndpointError(chat.fatal(error), status)
@@ -203,6 +203,6 @@ def _reason(said: str, adapter: ServedAdapter) -> str:
 
 
 def bases(offered: Iterable[OfferedModel]) -> str:
-    """The first models of their own among ``offered``, as text."""
+    """The names of the first three base models among ``offered``, as text."""
     names = [one.name[:MOST_SHOWN] for one in offered if one.parent is None]
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

@@ -1,7 +1,7 @@
-"""Ratings by the round's model on vLLM servers, each of which has loaded its LoRA adapter for as long as they take.
+"""Ratings by the round's model on vLLM servers, which load its LoRA adapter for the duration.
 
-Asked with token ids, and told the probabilities of the digits' ids: the same requests, read in the same way as with
-vLLM in this process.
+Prompts are sent as token ids, and the servers return the probabilities of the digits' token ids: the same requests and
+the same reading as with vLLM in this process.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from engine.plurals import counted
 
 R = TypeVar("R")
 UNKNOWN = 1 << 20
-"""Tokens of a model whose server does not say how many it sees."""
+"""Context length assumed, in tokens, where a server does not report one."""
 TELLS_NONE = "the server tells no log-probabilities by token ids (it must be vLLM)"
 
 
 class ServerJudge(RemoteJudge):
-    """The model that [judge] says, at the servers that it names, as careful and patient as [teacher] says. Close it.
+    """The round's model at the servers that [judge] names, with the limits and retries of [teacher]. Close it after
+    use.
 
     Raises:
-        BackendError: no server can load the adapter; the first one's reason.
+        BackendError: no server could load the adapter; gives the first one's reason.
     """
 
     def __init__(self, base: Path, adapter: ServedAdapter, config: configs.Config) -> None:
@@ -54,13 +55,13 @@ class ServerJudge(RemoteJudge):
             self.close()
             raise
         self.positions = min(tokens or UNKNOWN for tokens in seen) - 1
-        """Maximum prompt tokens, with one left for the reply."""
+        """Maximum prompt tokens, which leaves one for the reply."""
 
     def _at_each(self, work: Callable[[Chat], Coroutine[Any, Any, R]]) -> list[R]:
-        """What ``work`` gives at each server. One where it fails is left out, as long as another is there.
+        """The results of ``work`` at each server. A server where it fails is dropped as long as another is left.
 
         Raises:
-            BackendError: it fails at all of them: the first one's reason.
+            BackendError: it fails at all of them; the first one's error.
         """
         servers = self.endpoint.servers
         asked = [(one, one.chat.start(work(one.chat))) for one in self.endpoint.all if not one.left_out]
@@ -77,11 +78,11 @@ class ServerJudge(RemoteJudge):
         return out
 
     async def _load(self, chat: Chat) -> int | None:
-        """Have a server keep the adapter until this is closed. Returns how many tokens it sees; None: unknown."""
+        """Load the adapter on a server until this is closed. Returns its context length in tokens; None: unknown."""
         lock, restored = asyncio.Lock(), 0
 
         async def restore(chat: Chat) -> None:
-            """The server was started anew, perhaps with another base: what it computes is compared again."""
+            """Load the adapter again after the server restarted, and compare again: its base model may be another."""
             nonlocal restored
             before = restored
             async with lock:
@@ -106,11 +107,11 @@ class ServerJudge(RemoteJudge):
         return seen
 
     def compare(self, known: Sequence[tuple[Rendered, float]], most: float) -> float:
-        """How far losses by a server are from those that are ``known``: nats per token, the mean of the rows, and of
-        the servers the largest. A server where it is more than ``most`` is left out, as long as another is there.
+        """The mean absolute difference between a server's losses and the ``known`` ones, in nats per token; the largest
+        over all servers. A server that exceeds ``most`` is dropped as long as another is left.
 
         Raises:
-            BackendError: it is more at all of them.
+            BackendError: all of them exceed it.
         """
         self._known = known, most
         return max(self._at_each(partial(self._compared, known, most)))
@@ -134,7 +135,7 @@ class ServerJudge(RemoteJudge):
 
     @property
     def in_flight(self) -> int:
-        """Requests that were handed over and not taken, each prompt being one."""
+        """Requests submitted and not taken yet; each prompt counts."""
         return self._open
 
     @property
@@ -148,8 +149,8 @@ class ServerJudge(RemoteJudge):
         return self._reading
 
     def ask_together(self, tags: Sequence[Any], prompts: Sequence[Sequence[int]]) -> None:
-        """Submit ratings of the tokens after ``prompts``, in one call: one server sees them and computes once what they
-        begin with, and a call costs this process some 2 ms, however many it holds.
+        """Submit ratings of the tokens after ``prompts`` in one call, so that one server computes their common prefix
+        only once. A call takes about 2 ms of this process's time, whatever the number of prompts.
         """
         told = tuple(id for ids in self._read_digits()[0] for id in ids)
         self._open += len(tags)
@@ -157,7 +158,7 @@ class ServerJudge(RemoteJudge):
         self.endpoint.submit(TokenCall(tuple(tags), (), 1, 0.0, 1.0, 0, prompts=asked, told=told))
 
     def submit(self, call: Call, top_k: int = 0, constrain: bool = False) -> None:
-        """Submit ``call``; nothing is constrained here."""
+        """Submit ``call``; ``constrain`` is ignored."""
         self._open += 1
         ids = render_prompt(self.tokenizer, call.chat, self.positions, begun=call.begun)
         if not ids:
@@ -181,10 +182,11 @@ class ServerJudge(RemoteJudge):
         )
 
     def take(self) -> list[tuple[Any, Any]]:
-        """Wait for at least one request to end or to lose a try; returns (tag, Rating) or (call, Generation).
+        """Wait until a request ends or one of its tries is lost; returns (tag, Rating) and (call, Generation) pairs,
+        possibly none.
 
         Raises:
-            BackendError: no call can work, or the servers stopped answering.
+            BackendError: no call can succeed, or the servers stopped answering.
         """
         out, self._there = self._there, []
         for call, reply in () if out else self.endpoint.take():
@@ -223,7 +225,7 @@ class ServerJudge(RemoteJudge):
 
 
 def _loss(reply: Generation, row: Rendered) -> float | None:
-    """The mean loss of a row's last answer by the probabilities of its tokens; None: they are not told."""
+    """The mean loss of a row's last answer in nats per token, from a reply's probabilities; None: they are missing."""
     if len(reply.places) != len(row.ids) - 1:
         return None
     last = [on and i >= row.prompt_end for i, on in enumerate(row.mask)]

@@ -1,11 +1,11 @@
-"""What several requests begin with is computed once.
+"""Prefix sharing: tokens that several requests begin with are computed once.
 
-Requests are token ids, so what is shared is exact. Sorted, they form a tree: those that begin alike are laid out as one
-row that holds every shared token once, and a mask tells each token which ones precede it. What all of them begin with
-(the instructions) goes through the model by itself; its keys and values are lent to every row.
+Requests are token ids, so prefixes match exactly. Sorted, they form a forest of prefix trees. A tree is laid out as one
+row that holds every shared token once, with an attention mask that shows each token its predecessors. The prefix of all
+requests (the instructions) is computed once, and every row uses its keys and values.
 
-Families that cannot be told so (sliding windows, recurrent layers, positions that follow from the mask) are found by
-trying it once on a few tokens; for those, and where nothing is shared, each request is computed by itself.
+Model families where this does not work (sliding windows, recurrent layers, positions derived from the mask) are
+detected by trying it once on a few tokens. For those, and where little is shared, each request is computed by itself.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from engine.chat import batches
 WORTH_SHARING = 0.9
 """Share when the tokens to compute fall to this part or less: attention by a mask has a cost of its own."""
 ROOT = 16
-"""Tokens that all requests must begin with to be computed by themselves."""
+"""Minimum length of the common prefix, in tokens, for it to be computed separately."""
 LONGEST = 1 << 14
-"""Tokens of a row that has a mask: 0.8 GB at 16 bits. Longer requests are computed one by one, without a mask."""
+"""Maximum tokens of a row with a mask: 0.8 GB at 16 bits. Longer requests are computed one by one, without a mask."""
 LEAST_ERROR = 1e-3
-"""By which share a state may differ from the one without sharing, or by 8 roundings of its number format if that is
-more: rounding stays below, a mask that is read in another way does not."""
+"""The relative difference that is allowed to the states without sharing, or 8 epsilons of the number format if that is
+more. Rounding stays below it; a mask that the model interprets differently does not."""
 BY_DISTANCE = ("bloom", "mpt")
-"""Families that bias attention by the distance of two places in the row, whatever the tokens' positions."""
+"""Families that bias attention by the distance of two tokens in the row, whatever their position ids."""
 
 Ids = list[int]
 
 
 @dataclass(slots=True)
 class Tree:
-    """Requests that begin alike, as one row of tokens without what all requests begin with.
+    """Requests with a common prefix as one row of tokens, without the prefix of all requests.
 
-    depth: each token's position in its requests. ends: the first place behind the tokens that a token precedes.
-    last: the place of each request's last token, by the request's number.
+    root: length of the prefix of all requests. ids: the row's tokens. depth: each token's position in its requests.
+    ends: for each token, the index just past its descendants. last: index of each request's last token, by request.
     """
 
     root: int
@@ -51,7 +51,7 @@ class Tree:
     _path: list[int] = field(default_factory=list)
 
     def add(self, number: int, own: Ids, alike: int) -> None:
-        """Add request ``number`` that begins with the first ``alike`` tokens of the one before."""
+        """Add request ``number``, which shares its first ``alike`` tokens with the one added before."""
         for place in self._path[alike:]:
             self.ends[place] = len(self.ids)
         new = range(len(self.ids), len(self.ids) + len(own) - alike)
@@ -62,14 +62,14 @@ class Tree:
         self.last[number] = self._path[-1]
 
     def close(self) -> Tree:
-        """What the last request holds reaches to the end of the row."""
+        """Finish the row: the descendants of the last request's tokens reach to its end."""
         for place in self._path:
             self.ends[place] = len(self.ids)
         return self
 
 
 def common(a: Ids, b: Ids) -> int:
-    """Length of the common beginning, by bisection: slices compare at C speed."""
+    """Length of the common prefix, by bisection: slices compare at C speed."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2
@@ -78,9 +78,9 @@ def common(a: Ids, b: Ids) -> int:
 
 
 def forest(requests: Sequence[Ids]) -> tuple[int, list[Tree]]:
-    """What all requests begin with (how many tokens), and the trees behind it.
+    """The length of the prefix of all requests in tokens, and the trees of what follows it.
 
-    A request joins its neighbour's tree when it shares at least half of the shorter one's own tokens with it.
+    A request joins its neighbour's tree if they share at least half of the shorter one's remaining tokens.
     """
     order = sorted(range(len(requests)), key=requests.__getitem__)
     least = min(map(len, requests), default=1)
@@ -105,7 +105,7 @@ def last_hidden(
 ) -> torch.Tensor:
     """The last hidden state at the end of each request, [requests, hidden].
 
-    ``shared``: whether what they share is computed once; ``token_budget``: most tokens in a forward, padding included.
+    ``shared``: compute common prefixes once. ``token_budget``: maximum tokens of a forward pass, padding included.
     """
     root, trees = forest(requests) if shared else (0, [])
     cost = root + sum(len(tree.ids) for tree in trees)
@@ -138,7 +138,7 @@ def _alone(model: Any, requests: Sequence[Ids], which: Sequence[int], device: to
 def _together(
     model: Any, requests: Sequence[Ids], root: int, trees: Sequence[Tree], device: torch.device, budget: int
 ) -> Found:
-    """The requests of ``trees``, of which all begin with the same ``root`` tokens."""
+    """The requests of ``trees``, all of which begin with the same ``root`` tokens."""
     long = [tree for tree in trees if root + len(tree.ids) > LONGEST]
     trees = [tree for tree in trees if root + len(tree.ids) <= LONGEST]
     yield from _alone(model, requests, [n for tree in long for n in tree.last], device, budget)
@@ -157,10 +157,10 @@ def _together(
 
 
 def _mask(rows: Sequence[Tree], root: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """What each token sees, [rows, 1, tokens, root + tokens]: 0, or the least number where it sees nothing.
+    """The additive attention mask, [rows, 1, tokens, root + tokens]: 0 where a token attends, else the smallest number.
 
-    It sees itself, what all begin with, and the earlier tokens that end behind it. So does the padding, which would
-    else be the mean of nothing.
+    A token attends to itself, to the common prefix, and to its ancestors. Padding attends to itself, as a softmax over
+    nothing would be NaN.
     """
     place = torch.arange(max(len(tree.ids) for tree in rows))
     ends = (place + 1).repeat(len(rows), 1)
@@ -174,7 +174,7 @@ def _mask(rows: Sequence[Tree], root: int, dtype: torch.dtype, device: torch.dev
 
 
 def _begin(model: Any, ids: Ids, device: torch.device) -> Any:
-    """Keys and values of ``ids``, to be seen by any number of rows that leave nothing behind in them."""
+    """A cache with the keys and values of ``ids`` that any number of rows can use without changing it."""
     cache = DynamicCache(config=model.config)
     _inner(model)(input_ids=pad([ids], device), past_key_values=cache, use_cache=True)
     cache.layers = [_Lent(layer) for layer in cache.layers]
@@ -182,7 +182,7 @@ def _begin(model: Any, ids: Ids, device: torch.device) -> Any:
 
 
 class _Lent(DynamicLayer):  # type: ignore[misc]  # transformers has no types
-    """A layer of one row that is put before any number of rows, and that keeps nothing of them."""
+    """A cache layer of one row, prepended to any number of rows and never extended."""
 
     def __init__(self, layer: DynamicLayer) -> None:
         super().__init__()
@@ -201,18 +201,18 @@ def _before(one: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 READ = ("sdpa", "eager")
-"""Kinds of attention that are told by a mask what each token sees; flash attention computes something else, or fails
-on the GPU in a way that ends the process's use of it.
+"""Attention implementations that follow an arbitrary mask. Flash attention computes something else, or fails on the GPU
+in a way that leaves the process unable to use it.
 """
 
 
 def reads_masks(model: Any) -> bool:
-    """Whether the model's attention can be told what each token sees."""
+    """Whether the model's attention implementation follows an arbitrary mask."""
     return model.config.get_text_config()._attn_implementation in READ
 
 
 def why_alone(model: Any) -> str:
-    """Why requests share nothing, for the log."""
+    """Why requests do not share prefixes, for the log."""
     if reads_masks(model):
         return (
             "This model family cannot share a sample's text between its six rating requests, so judging takes longer."
@@ -225,23 +225,23 @@ def why_alone(model: Any) -> str:
 
 
 PROBED = 260
-"""Tokens of the longest row that sharing is tried with."""
+"""Tokens of the longest request that sharing is tried with."""
 
 
 def can_share(model: Any, device: torch.device) -> bool:
-    """Whether this model gives the same states when beginnings are shared, tried on a few tokens."""
+    """Whether this model computes the same states with shared prefixes, tried on a few tokens."""
     layers = DynamicCache(config=model.config).layers
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
-        return False  # sliding windows, which a few tokens do not show, and recurrent layers
+        return False  # recurrent layers, and sliding windows, which a few tokens would not reveal
     if model.config.model_type in BY_DISTANCE or getattr(model.config, "alibi", False):
         return False
     if not reads_masks(model):
         return False
     if positions(model.config) < PROBED:
-        return False  # its requests are short as well
+        return False  # its requests are as short, so little would be gained
     size = int(model.config.get_text_config().vocab_size)
     start, *words = ([(7 * i * i + 3 * i) % size for i in range(first, first + 120)] for first in (1, 200, 400, 600))
-    # Long branches: a bias by distance shows only where place and position lie far apart.
+    # Long branches: a bias by distance shows only where index and position differ much.
     ends = [words[0] + words[1], words[0] + words[2], words[1][:90] + words[2], words[1][:90] + words[0], words[2]]
     requests = [start[:20] + end for end in ends]
     root, trees = forest(requests)
@@ -251,7 +251,7 @@ def can_share(model: Any, device: torch.device) -> bool:
     except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, NotImplementedError) as error:
         if failed(error, device):
             raise
-        return False  # a family's own way to refuse such a mask or cache
+        return False  # how a family refuses such a mask or cache
     most = max(LEAST_ERROR, 8 * torch.finfo(model.dtype).eps)
     return bool((found - alone).norm() <= most * alone.norm())
 
@@ -262,6 +262,6 @@ def _inner(model: Any) -> Any:
 
 
 def pad(rows: Sequence[Ids], device: torch.device) -> torch.Tensor:
-    """Token ids padded at the right, where causal attention never lets a token see the padding."""
+    """Token ids, [rows, longest], padded on the right, where causal attention hides the padding from every token."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=torch.long, device=device)

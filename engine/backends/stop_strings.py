@@ -1,4 +1,4 @@
-"""Texts that end a reply, such as a closing tag."""
+"""Stop strings: texts that end a reply, such as a closing tag."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 Text = Callable[[Sequence[int]], str]
-"""What some tokens spell."""
+"""Decodes token ids."""
 BESIDE = 4
-"""Tokens that are read with those that may spell an end: a character's bytes may lie in several."""
+"""Additional tokens that are decoded, as the bytes of a character may be spread over several."""
 
 
 def unread(ids: Sequence[int]) -> str:
-    """For replies that no text ends."""
+    """A decoder for replies without stop strings."""
     return ""
 
 
@@ -26,8 +26,8 @@ def just_closed(ids: Sequence[int], ends: Sequence[str], text: Text) -> bool:
 
 
 def ended(text: str, ends: Sequence[str], turn: bool) -> tuple[str, Literal["stop", "length"]]:
-    """A reply up to and with the first of ``ends`` in it, and how it ended. ``turn``: with its turn, which stands for
-    the first of them where it holds none.
+    """The reply up to and including its first stop string, and its finish reason. ``turn``: whether the model ended its
+    turn; then a reply without a stop string gets the first of ``ends`` appended.
     """
     if found := [at + len(end) for end in ends if (at := text.find(end)) >= 0]:
         return text[: min(found)], "stop"

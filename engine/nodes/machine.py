@@ -87,7 +87,7 @@ class OtherMachine:
     def measure(self) -> None:
         """Start to measure round trip and bandwidth: TRIES short pings, then TRIES long ones, one after the other."""
         self._ahead = [0] * TRIES + [BULK_BYTES] * TRIES
-        self.ping(self._ahead.pop(0))
+        self.ping(self._ahead[0])
 
     def take(self, message: messages.AnyMessage) -> bool:
         """Handle one message from it; False: it leaves, and ``left`` says how."""
@@ -118,5 +118,7 @@ class OtherMachine:
                 took - (self.round_trip_s or 0.0), took / 2
             )  # if the short pings were slower than this one
             self.bytes_per_s = max(rate, self.bytes_per_s or 0.0)
-        if self._ahead:
-            self.ping(self._ahead.pop(0))
+        if self._ahead and length == self._ahead[0]:
+            self._ahead.pop(0)
+            if self._ahead:
+                self.ping(self._ahead[0])

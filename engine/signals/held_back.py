@@ -1,7 +1,7 @@
-"""What becomes of flagged samples: no model is asked about one ([data] injection = "hold").
+"""Flagged samples are held back: no model sees them ([data] injection = "hold").
 
-Its own rating would say what its text asks for, so it has none, with the reason. The teacher sees it only when a person
-has requested its rewrite; its prompt is no hint for new ones either.
+A rating might be what the sample's own text demands, so it gets none, with the reason. The teacher sees it only if a
+person has requested its rewrite, and its prompt is not used as an example for others.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from engine.stage import Ctx
 from engine.store.rows import Override, Ratings
 
 HELD = "not rated: possible prompt injection"
-"""What the reason begins with why a flagged sample has no rating."""
+"""The beginning of the reason that stands in place of a flagged sample's rating."""
 
 
 def held(ctx: Ctx) -> Mapping[int, str]:
-    """The samples of the round that are held back, with what was found, by id."""
+    """The samples of the round that are held back: id -> what was found."""
     return ctx.dataset().flagged if ctx.config.data.injection == "hold" else {}
 
 
@@ -29,7 +29,7 @@ def settled(rows: Iterable[Ratings], held: Mapping[int, str]) -> set[int]:
 
 
 def hold_back(ctx: Ctx, held: Mapping[int, str], rated: Iterable[int]) -> None:
-    """Save the rows of held samples in place of ratings, but for those that are ``rated`` already, and say so."""
+    """Save rows without ratings for held samples that have no row yet (``rated``: ids that have one), and log it."""
     there = set(rated)
     rows = [
         row_of(ctx.round, id, Rated(None, None, None, f"{HELD}: {why}")) for id, why in held.items() if id not in there

@@ -1,4 +1,4 @@
-"""The last exchange of a conversation as text: its prompt with what came before it, and its answer."""
+"""The last exchange of a conversation as text: its prompt with the turns before it, and its answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Chat = Sequence[Message]
 
 
 def context_words(chat: Chat) -> str:
-    """What the turns before the last answer say, but for system prompts and tool definitions."""
+    """The text of the turns before the last answer, without system prompts and tool definitions."""
     answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
     return "\n\n".join(filter(None, (turn_words(m) for m in chat[:answer] if m.role != "system")))
 
@@ -27,13 +27,13 @@ def last_response(chat: Chat) -> str:
 
 
 def turn_words(turn: Message) -> str:
-    """What a reader is told by a turn: its answer and its calls."""
+    """The visible text of a turn, without reasoning, and its tool calls."""
     said = without_reasoning(turn.content) if turn.role == "assistant" else turn.content
     return "\n".join(filter(None, (said, turn.tool_calls))) if turn.tool_calls else said
 
 
 def context(chat: Chat) -> str:
-    """What the last response answers: the prompt, with the turns before it spelled out when there are any."""
+    """What the last response answers: the prompt, preceded by the earlier turns with their roles if there are any."""
     answer = max((i for i, m in enumerate(chat) if m.role == "assistant"), default=len(chat))
     turns = chat[:answer]
     if len(turns) == 1:

@@ -62,7 +62,7 @@ def catch_up(db: sqlite3.Connection, searched: Searched = _nobody) -> Flagged:
     end = _meta(db, UNREAD)
     if not end:
         return Flagged()
-    from engine.injection.detect import suspect  # its patterns take long to compile, and the app only counts
+    from engine.injection.detect import suspect  # its patterns take long to compile
 
     total = int(db.execute("SELECT count(*) FROM sample WHERE seq<?", (end,)).fetchone()[0])
     read = flagged = new = gone = 0

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from engine.nodes import caller, door, handshake, messages, ports
-from engine.nodes.channel import ConnectionLost
+from engine.nodes.channel import Channel, ConnectionLost
 from engine.nodes.handshake import JoinRefused, RefusedForNow
+from engine.nodes.machine import BULK_BYTES, TRIES, OtherMachine
 from tests.support import namespaces
 from tests.support.doors import ABOUT, KEY, NODE, SECRET, open_door
 from tests.support.namespaces import two_machines
@@ -30,6 +31,29 @@ def test_a_machine_joins_is_measured_and_leaves(tmp_path: Path) -> None:
         assert isinstance(reader.next(5), ConnectionLost)
         assert held.door.machines() == []
         assert machine.round_trip_s is not None
+
+
+def test_a_machine_is_measured_by_short_and_then_long_pings_one_at_a_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there = Channel(socket.create_connection(listener.getsockname()))
+        held = OtherMachine(1, "node2", NODE, Channel(listener.accept()[0]))
+    for channel in (there, held.channel):
+        channel.seal(KEY, KEY)
+    held.measure()
+    asked: list[messages.Ping] = []
+    for _ in range(2 * TRIES):
+        assert not held.measured
+        ping = messages.receive(there)
+        assert isinstance(ping, messages.Ping)
+        asked.append(ping)
+        held.take(messages.Pong(ping.number))
+    assert [len(ping.bulk) for ping in asked] == [0] * TRIES + [BULK_BYTES] * TRIES
+    assert len({ping.number for ping in asked}) == 2 * TRIES
+    assert held.measured
+    assert held.round_trip_s is not None
+    assert held.bytes_per_s is not None
+    there.close()
+    held.channel.close()
 
 
 def test_a_machine_that_is_killed_is_noticed_at_once_and_its_number_is_free_again(tmp_path: Path) -> None:
