@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from engine.processes.death_pipe import kill_group_on_close, share_files
 from engine.processes.exit_reason import how_ended
 
 RANK_FAILED = 70  # exit code: the last line of the log says which process failed and why
-FOLDER = "middo-launch-"
+FOLDER, FETCHED = "middo-launch-", "middo-fetched-"
 NO_SPACE = 75  # exit code of a child that found the disk full; it is started again once there is space
 
 
@@ -79,11 +78,11 @@ def _elsewhere(world: World, death: int, model: list[str]) -> int:
     """Run a machine without the project: its ranks get a private folder and reach the store through a tunnel."""
     tunnel = Tunnel(world.host, world.door_port, world.secret("door"))
     with (
-        tempfile.TemporaryDirectory(prefix="middo-") as files,
+        scratch(FETCHED) as files,
         keep(msgspec.structs.replace(world, port=tunnel.port)) as told,
     ):
         try:
-            return _run(read(told.fileno()), [death, told.fileno()], [files, *model])
+            return _run(read(told.fileno()), [death, told.fileno()], [str(files), *model])
         finally:
             tunnel.close()
 

@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +30,7 @@ from engine.evaluation import sandbox
 from engine.evaluation.helper_processes import Team
 from engine.evaluation.reply_cache import Replies
 from engine.evaluation.task_index import main_metric
+from engine.files.scratch import Scratch
 from engine.models.locate import ModelRef
 from engine.processes import environment
 from engine.processes.death_pipe import kill_group_on_close
@@ -238,9 +238,10 @@ def _vllm_args(job: EvaluationJob) -> dict[str, Any]:
 
     from engine.chat.render import load_tokenizer
 
-    folder = tempfile.mkdtemp(prefix="middo-tokenizer-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    load_tokenizer(job.base, job.model.chat_template).save_pretrained(folder)
+    made = Scratch("middo-tokenizer-")
+    atexit.register(made.remove)
+    load_tokenizer(job.base, job.model.chat_template).save_pretrained(made.path)
+    folder = str(made.path)
     args: dict[str, Any] = {"pretrained": job.base, "tokenizer": folder, "dtype": job.model.dtype, "seed": job.seed}
     if job.adapter:
         rank = int(PeftConfig.from_pretrained(job.adapter).r)

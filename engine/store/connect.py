@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import sqlite3
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from engine.errors import StoreBlocked, StoreError
 from engine.store.database_file import FILE as FILE
@@ -27,6 +28,9 @@ from engine.store.database_file import writer as writer
 from engine.store.lock_wait import FULL
 from engine.store.writable import NO_SPACE
 from engine.store.writable import unwritable as unwritable
+
+if TYPE_CHECKING:
+    from engine.files.scratch import Scratch
 
 NEWEST = "m039_unflagged"
 """The last migration: a reader that does not find it has an older project before it."""
@@ -88,8 +92,8 @@ def _is_ours(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE name='job'").fetchone() is not None
 
 
-_copies: dict[Path, TemporaryDirectory[str]] = {}
-"""Of databases on read-only disks whose log holds what the file does not; gone when the program ends."""
+_copies: dict[Path, Scratch] = {}
+"""Of databases on read-only disks whose log holds what the file does not. They go with the program."""
 
 
 def _frozen(path: Path) -> sqlite3.Connection:
@@ -103,9 +107,12 @@ def _frozen(path: Path) -> sqlite3.Connection:
         if not log.exists() or not log.stat().st_size:
             return opened(path, "immutable=1")
         if path not in _copies:
-            _copies[path] = TemporaryDirectory(prefix="middo-")
+            from engine.files.scratch import Scratch  # few programs need it
+
+            made = _copies[path] = Scratch("middo-copy-")
+            atexit.register(made.remove)
             for each in (path, log):
-                shutil.copyfile(each, Path(_copies[path].name) / each.name)
-        return opened(Path(_copies[path].name) / path.name, "mode=rw")
+                shutil.copyfile(each, made.path / each.name)
+        return opened(_copies[path].path / path.name, "mode=rw")
     except (sqlite3.DatabaseError, OSError) as error:
         raise StoreError(f"{path}: not readable here: {error}. Copy the project to a writable disk.") from None

@@ -95,6 +95,25 @@ def test_it_can_be_looked_at(folder: Path, left: str) -> None:
     assert "cannot write" in refused
 
 
+def test_the_copy_of_a_reader_that_was_killed_goes_with_the_next_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks ends without cleaning up."""
+    store = Store(folder / "made").plan().round(0)
+    write.event(store.db, "the last thing")
+    project = folder / "killed"
+    shutil.copytree(folder / "made", project)
+    store.db.close()
+    (project / f"{FILE}-shm").unlink()
+    close_off(project)
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(0o777)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "tmp"))
+    for _ in range(2):
+        assert as_a_user(lambda: seen(project)).startswith(f"|{SIZE}|")
+        assert len(list((folder / "tmp").iterdir())) == 1
+
+
 def test_a_store_that_was_copied_in_use_is_whole(folder: Path) -> None:
     """A file copy with its log is one state of the store, if nothing is checkpointed meanwhile: SQLite reads it so."""
     store = Store(folder / "p").plan().round(0)
