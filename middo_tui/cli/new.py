@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shlex import quote
 
 from engine.errors import UsageError
 from middo_tui.app import supported
@@ -22,7 +23,7 @@ def chosen(found: list[ProjectSummary], mouse: bool) -> Path | None:
     from middo_tui.screens.home import NEW, Home
 
     if reason := supported():
-        raise UsageError(f"{reason} Name a project, e.g. middo-tui status {found[0].folder.name}")
+        raise UsageError(f"{reason} Name a project, e.g. middo-tui status {quote(found[0].folder.name)}")
     folder = Home(found, load(mouse=mouse)).start()
     if folder is None:
         sys.exit(0)

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 from msgspec import Struct
@@ -175,7 +176,8 @@ def save(
     if not stale:
         return f"{said} Stages that start from now on use it."
     stages = " and ".join([", ".join(stale[:-1]), stale[-1]] if len(stale) > 1 else stale)
+    at = guard.one_line(quote(str(project)))
     return (
         f"{said} In round {round}, {stages} ran with {guard.one_line(setting.value, 40)}."
-        f" To redo: {'pause, then ' if running else ''}middo-tui run {guard.one_line(str(project))} --redo {stale[0]}"
+        f" To redo: {'pause, then ' if running else ''}middo-tui run {at} --redo {stale[0]}"
     )

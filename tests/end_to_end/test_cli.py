@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from click.testing import CliRunner, Result
@@ -111,7 +112,7 @@ def test_a_project_without_its_config_is_not_told_to_begin_anew(data: Path, tmp_
 
 def test_commands_that_are_named_can_be_copied(data: Path, tmp_path: Path) -> None:
     project = tmp_path / "My Project [1]"
-    there = f"'{project}'"
+    there = quote(str(project))
     assert f"Create one with `middo-tui init {there}" in cli("status", project).output
     assert cli("init", project, "--data", data).output.endswith(
         f"Next: set [model] name there, then middo-tui run {there}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from click.testing import CliRunner
@@ -76,7 +77,8 @@ def test_the_command_changes_settings_and_says_what_is_next(project: Path, tmp_p
     words = ["fork", str(project), str(tmp_path / "F"), "--round", "1", "--set"]
     found = CliRunner().invoke(main, [*words, "merge.size=grow", "--set", "select.m_quality = 2.5"])
     assert found.exit_code == 0, found.output
-    assert f"Run it: middo-tui run {tmp_path / 'F'} --rounds 2 --wait\nThen compare: middo-tui compare " in found.output
+    at = quote(str(tmp_path / "F"))
+    assert f"Run it: middo-tui run {at} --rounds 2 --wait\nThen compare: middo-tui compare " in found.output
     config = load(tmp_path / "F")
     assert (config.merge.size, config.select.m_quality) == ("grow", 2.5)
     refused = CliRunner().invoke(main, [*words, "merge.size"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 import pytest
@@ -92,7 +93,7 @@ def test_while_a_run_goes_on_it_says_what_its_worker_knows(project: Path) -> Non
     assert second.text == "node2 (10.0.0.2) · 2 × H200, 1 × A100 · NCCL 2.27 · 0.4 ms there and back · about 50 MB/s"
     assert "mostly wait for the network" in second.fix
     assert (instead.bad, instead.text) == (True, "a run of this project has 10.0.0.1:29400, 2 of 3 are there")
-    assert instead.fix == f"to try them without it, first run `middo-tui pause {project}`"
+    assert instead.fix == f"to try them without it, first run `middo-tui pause {quote(str(project))}`"
 
 
 def test_a_machine_that_joins_is_measured_and_may_come_again(project: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from click.testing import CliRunner
@@ -380,6 +381,6 @@ def test_overrides_after_the_end_are_told_how_they_are_met(tmp_path: Path) -> No
         id = read.dataset(db, read.newest_dataset(db))[-1].id
     overrides.set_overrides(tmp_path / "p", [id], "drop")
     view = Reader(tmp_path / "p").view()
-    rounds = view.rounds + 1
-    assert f"For your 1 override: `middo-tui run {tmp_path / 'p'} --rounds {rounds}`." in what_now(tmp_path / "p")
+    command = f"middo-tui run {quote(str(tmp_path / 'p'))} --rounds {view.rounds + 1}"
+    assert f"For your 1 override: `{command}`." in what_now(tmp_path / "p")
     assert "to run one more round for your 1 override." in notice(view).text

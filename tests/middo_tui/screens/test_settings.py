@@ -110,21 +110,20 @@ def test_what_cannot_be_read_names_an_example() -> None:
 
 
 def test_saving_says_which_stages_ran_with_the_old_value(tmp_path: Path) -> None:
-    stores.waiting(tmp_path / "p")
-    found = settings.load(tmp_path / "p")
+    stores.waiting(tmp_path / "my p")
+    found = settings.load(tmp_path / "my p")
     row = next(row for row in found.rows if row.key == "select.m_quality")
-    said = settings.save(tmp_path / "p", row, "0.5", found.ran, found.round)
+    said = settings.save(tmp_path / "my p", row, "0.5", found.ran, found.round)
     assert "In round 0, select ran with 1.0" in said
-    assert "To redo: pause, then middo-tui run" in said
-    assert "--redo select" in said
-    idle = settings.save(tmp_path / "p", row, "0.5", found.ran, found.round, running=False)
+    assert f"To redo: pause, then middo-tui run '{tmp_path / 'my p'}' --redo select" in said
+    idle = settings.save(tmp_path / "my p", row, "0.5", found.ran, found.round, running=False)
     assert "To redo: middo-tui run" in idle
-    assert configs.load(tmp_path / "p").select.m_quality == 0.5
+    assert configs.load(tmp_path / "my p").select.m_quality == 0.5
     row = next(row for row in found.rows if row.key == "loop.rounds")
-    assert "Stages that start from now on" in settings.save(tmp_path / "p", row, "4", found.ran, found.round)
+    assert "Stages that start from now on" in settings.save(tmp_path / "my p", row, "4", found.ran, found.round)
     row = next(row for row in found.rows if row.key == "data.heldout_share")
-    assert "only a new project uses it" in settings.save(tmp_path / "p", row, "0.5", found.ran, found.round)
-    assert "The next `middo-tui import` uses it" in settings.save(tmp_path / "p", row, "0.4", (), None)
+    assert "only a new project uses it" in settings.save(tmp_path / "my p", row, "0.5", found.ran, found.round)
+    assert "The next `middo-tui import` uses it" in settings.save(tmp_path / "my p", row, "0.4", (), None)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])

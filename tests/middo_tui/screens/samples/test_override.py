@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from engine.store.connect import reader
 from engine.store.overrides import current
@@ -30,12 +31,12 @@ async def test_one_sample_then_all_marked_ones_then_none(tmp_path: Path) -> None
         await pilot.press("d")
         await until(pilot, "1 sample will leave the dataset at the next merge.")
         assert wanted(tmp_path / "p") == [("drop", None)]
-        assert app.last_command == f"middo-tui override {tmp_path / 'p'} --drop 0"
+        assert app.last_command == f"middo-tui override {quote(str(tmp_path / 'p'))} --drop 0"
         await pilot.press("space", "space", "d")
         await until(pilot, "Override what happens to 2 samples.")
         await pilot.press("q")
         await until(pilot, "2 samples will be selected next.")
-        assert app.last_command == f"middo-tui override {tmp_path / 'p'} --rewrite quality 0 1"
+        assert app.last_command == f"middo-tui override {quote(str(tmp_path / 'p'))} --rewrite quality 0 1"
         assert sorted(wanted(tmp_path / "p")) == [("rewrite", "quality")] * 2
         await until(pilot, " + ")
         await pilot.press("d", "u")
