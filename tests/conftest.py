@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from engine.files.scratch import Scratch
+from tests.support import surroundings
+
+PLACE = Scratch("middo-tests-")  # before a test file is imported: libraries read their settings when they are
+PLACE.path.chmod(0o755)  # a test may become another user
+surroundings.leave(os.environ, PLACE.path)
 
 try:
     from hypothesis import HealthCheck, settings
@@ -24,6 +32,11 @@ def pytest_collection_finish() -> None:
     """The test files are imported: the objects of their libraries, a million with torch, are nothing to collect."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """No file is left behind, also by a library or by a process that a test has killed."""
+    PLACE.remove()
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_a_run_on_two_machines_goes_on_with_the_one_that_is_left(
 
 def started(first: Machine, project: Path) -> Popen[str]:
     """`run` on the first machine."""
-    return first.start([*PROGRAM, "run", str(project), *FLAGS, "--wait"], env=processes.ENV, **HOW)
+    return first.start([*PROGRAM, "run", str(project), *FLAGS, "--wait"], env=processes.environ(), **HOW)
 
 
 def logged(project: Path) -> list[str]:
@@ -72,6 +72,6 @@ def logged(project: Path) -> list[str]:
 def both(machines: tuple[Machine, Machine], project: Path) -> list[tuple[int, str]]:
     """`run` on the first machine and `join` on the second, which sees no project: exit codes and what they said."""
     run = started(machines[0], project)
-    join = machines[1].start([*PROGRAM, "join", MEETING], [project], env=processes.ENV, **HOW)
+    join = machines[1].start([*PROGRAM, "join", MEETING], [project], env=processes.environ(), **HOW)
     said = [process.communicate(timeout=WITHIN_S)[0] for process in (run, join)]
     return [(run.returncode, said[0]), (join.returncode, said[1])]

@@ -15,15 +15,21 @@ import psutil
 
 from tests.support import ROOT
 
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+ENV = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+"""What the processes are told beside a test's own environment."""
 PROGRAM = [sys.executable, "-m", "middo_tui.cli"]
+
+
+def environ() -> dict[str, str]:
+    """The environment of a process: a test's own of this moment, with its state folder, and ``ENV``."""
+    return {**os.environ, **ENV}
 
 
 def cli(*args: str | Path, timeout: float = 600, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, in ``cwd``."""
     command = [*PROGRAM, *map(str, args)]
     return subprocess.run(
-        command, capture_output=True, text=True, env=ENV, timeout=timeout, stdin=subprocess.DEVNULL, cwd=cwd
+        command, capture_output=True, text=True, env=environ(), timeout=timeout, stdin=subprocess.DEVNULL, cwd=cwd
     )
 
 
@@ -38,7 +44,7 @@ def following(project: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """``run --plain`` as a process whose lines can be read while it goes on."""
     command = [*PROGRAM, "run", str(project), "--plain", *options]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENV, stdin=subprocess.DEVNULL
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ(), stdin=subprocess.DEVNULL
     ) as process:
         yield process
         process.stdout.read()  # type: ignore[union-attr]
@@ -91,7 +97,7 @@ def run_child(project: Path, round: int, stages: str, die_at: int = 0, before: b
     try:
         program = SUICIDE.format(before=before, also=also)
         command = [sys.executable, "-c", program, str(die_at), str(project), str(round), stages]
-        return subprocess.run([*command, str(alive_r)], env=ENV, pass_fds=[alive_r], timeout=600).returncode
+        return subprocess.run([*command, str(alive_r)], env=environ(), pass_fds=[alive_r], timeout=600).returncode
     finally:
         os.close(alive_r)
         os.close(alive_w)

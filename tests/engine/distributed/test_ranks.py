@@ -23,9 +23,9 @@ from engine.stages import train
 from engine.store import read
 from engine.store.connect import writer
 from engine.store.rows import Job, Metric
-from tests.support import ROOT, tiny
+from tests.support import tiny
+from tests.support.processes import environ
 
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 # Two epochs of four steps; without dropout, since every process draws its own.
 CONFIG = (
     tiny.BASE.replace("lora_dropout = 0.1", "epochs = 2")
@@ -56,7 +56,9 @@ def launch(project: Path, stages: str, processes: int) -> tuple[int, str]:
             command = ["engine.distributed.torchrun", *map(str, files), *child]
             handed += [file.fileno(), listener.fileno()]
         argv = [sys.executable, "-m", *command]
-        process = stack.enter_context(Popen(argv, env=ENV, pass_fds=handed, stdout=PIPE, stderr=STDOUT, text=True))
+        process = stack.enter_context(
+            Popen(argv, env=environ(), pass_fds=handed, stdout=PIPE, stderr=STDOUT, text=True)
+        )
         os.close(death_r)
         log, _ = process.communicate(timeout=300)
     os.close(death_w)
@@ -165,7 +167,7 @@ def together(program: str, processes: int) -> list[str]:
         running = [
             Popen(
                 [sys.executable, "-c", program, str(told)],
-                env={**ENV, "RANK": str(rank), "WORLD_SIZE": str(processes)},
+                env={**environ(), "RANK": str(rank), "WORLD_SIZE": str(processes)},
                 pass_fds=[told],
                 stdout=PIPE,
                 text=True,

@@ -27,6 +27,7 @@ from engine.store.rows import Metric
 from tests.engine.distributed import test_ranks
 from tests.engine.distributed.test_ranks import job, launch, make
 from tests.support import ROOT, tiny
+from tests.support.processes import ENV, environ
 
 pytestmark = pytest.mark.slow
 EXAMPLES = ROOT / "docs" / "examples" / "accelerate"
@@ -69,15 +70,14 @@ def flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "site").mkdir()
     site = SITE.format(step=KILLED_AT, flag=str(there))
     (tmp_path / "site" / "sitecustomize.py").write_text(site, encoding="utf-8")
-    path = [str(tmp_path / "site"), str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    monkeypatch.setitem(test_ranks.ENV, "PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setitem(ENV, "PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
     return there
 
 
 @pytest.fixture
 def fsdp(flag: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """``flag``, with FSDP on a CPU."""
-    monkeypatch.setitem(test_ranks.ENV, "MIDDO_TEST_FSDP", "1")
+    monkeypatch.setitem(ENV, "MIDDO_TEST_FSDP", "1")
     return flag
 
 
@@ -193,7 +193,7 @@ def test_accelerate_launch_itself_runs_the_stage(flag: Path, tmp_path: Path, tin
         with test_ranks.met(2, str(project.folder)) as told:
             kept = share_files(tmp_path / name, [alive, told, alive], 2)
             done = subprocess.run(
-                [*command, str(tmp_path / name)], env=test_ranks.ENV, capture_output=True, text=True, timeout=300
+                [*command, str(tmp_path / name)], env=environ(), capture_output=True, text=True, timeout=300
             )
         for connection in kept:
             connection.close()
@@ -249,7 +249,7 @@ def test_deepspeed_learns_what_whole_copies_learn_also_over_a_kill(
     whole: Whole,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(test_ranks.ENV, "DS_ACCELERATOR", "cpu")
+    monkeypatch.setitem(ENV, "DS_ACCELERATOR", "cpu")
     project = spread(tmp_path, tiny_model, method, example)
     checkpoint = killed(project, flag)
     states = sorted(path.name for path in checkpoint.glob("global_step2/*optim_states.pt"))

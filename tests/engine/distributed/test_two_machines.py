@@ -20,9 +20,10 @@ from engine.distributed import world as worlds
 from engine.distributed.torchrun import RANK_FAILED
 from engine.nodes.door import Door, RunNeeds
 from engine.store.rows import EvalItem, Losses, Metric, Ratings
-from tests.engine.distributed.test_ranks import CONFIG, ENV, job, launch
+from tests.engine.distributed.test_ranks import CONFIG, job, launch
 from tests.support import ROOT, doors, namespaces, tiny
 from tests.support.namespaces import Machine, two_machines
+from tests.support.processes import ENV, environ
 
 pytestmark = [
     pytest.mark.slow,
@@ -101,7 +102,7 @@ def started(machines: tuple[Machine, Machine], project: Path, stages: str) -> It
         here = stack.enter_context(worlds.keep(world))
         there = stack.enter_context(worlds.keep(world.on(1, second.address)))
         run = [sys.executable, "-m", "engine.distributed.torchrun"]
-        how = {"env": ENV, "stdout": PIPE, "stderr": STDOUT, "start_new_session": True}
+        how = {"env": environ(), "stdout": PIPE, "stderr": STDOUT, "start_new_session": True}
         handed = [here.fileno(), death_r, store.fileno()]
         command = [*run, *map(str, [here.fileno(), death_r, death_r]), str(project), "0", stages]
         one = first.start(command, pass_fds=handed, **how)

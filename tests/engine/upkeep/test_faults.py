@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.chaos.seam import FAULTS, compiler
 from engine.files.whole_folder import whole_folder
-from tests.support.processes import ENV
+from tests.support.processes import environ
 from tests.support.stores import Store
 
 ONLY = "decide,undo,settings,import,export,restore,upgrade"
@@ -20,7 +20,7 @@ ONLY = "decide,undo,settings,import,export,restore,upgrade"
 @pytest.mark.skipif(compiler() is None or sys.platform != "linux", reason="needs a C compiler and LD_PRELOAD")
 def test_a_disturbed_write_is_done_whole_or_not_at_all_and_can_be_repeated() -> None:
     command = [sys.executable, "-m", "benchmarks.chaos.run", "--faults", "35", "--seed", "3", "--only", ONLY, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environ(), timeout=300)
     assert done.stdout.startswith("["), done.stderr
     found = json.loads(done.stdout)
     assert {one["operation"] for one in found} == set(ONLY.split(","))
@@ -51,7 +51,7 @@ for open_store in (writer, reader):
 def test_a_disk_that_is_full_when_the_store_is_opened_is_what_is_said(tmp_path: Path) -> None:
     Store(tmp_path / "P").db.close()
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "P")]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environ(), timeout=300)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["full", "full"], done.stderr
     assert done.stdout.count("the disk is full") == 2
     assert "owner" not in done.stdout
