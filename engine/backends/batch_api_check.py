@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import openai
 
-from engine.backends.chat import key_in
+from engine.backends.chat import LoopThread, key_in
+from engine.backends.guarded_client import guarded_client
 from engine.errors import BackendError
 
 NONE_THERE = (404, 405, 501)
@@ -24,9 +25,10 @@ def check(url: str, key_env: str, timeout_s: float = 10.0) -> None:
     Raises:
         BackendError: it has none, cannot be reached, or refuses the key.
     """
-    client = openai.OpenAI(api_key=key_in(key_env), base_url=url, timeout=timeout_s, max_retries=0)
+    key = key_in(key_env)
+    thread = LoopThread()
     try:
-        client.batches.list(limit=1)
+        thread.start(_ask(url, key, timeout_s)).result()
     except openai.APIStatusError as error:
         if error.status_code in NONE_THERE:
             raise BackendError(none_there(url, error.status_code)) from None
@@ -34,4 +36,14 @@ def check(url: str, key_env: str, timeout_s: float = 10.0) -> None:
     except openai.OpenAIError as error:
         raise BackendError(f"{url}: cannot reach it ({error}).") from None
     finally:
-        client.close()
+        thread.close()
+
+
+async def _ask(url: str, key: str, timeout_s: float) -> None:
+    client = openai.AsyncOpenAI(
+        api_key=key, base_url=url, timeout=timeout_s, max_retries=0, http_client=guarded_client(url)
+    )
+    try:
+        await client.batches.list(limit=1)
+    finally:
+        await client.close()

@@ -83,7 +83,7 @@ class Chat:
         beside: another server with the same model. Its thread and its notes are this one's too.
 
     Raises:
-        BackendError: the variable is not set, or the address is none.
+        BackendError: the variable is not set, the address is none, or the shell's proxy cannot be used.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Chat:
         # Who cannot be connected to in half of the time was not asked, and is told from who does not answer.
         patience = openai.Timeout(self.timeout_s, connect=min(CONNECT_S, self.timeout_s / 2))
         return openai.AsyncOpenAI(
-            api_key=self._key, base_url=self.url, timeout=patience, max_retries=0, http_client=guarded_client()
+            api_key=self._key, base_url=self.url, timeout=patience, max_retries=0, http_client=guarded_client(self.url)
         )
 
     def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:

@@ -18,7 +18,8 @@ def available(url: str, key_env: str, timeout_s: float = 10.0) -> dict[str, int 
     """The models that an endpoint offers, each with how many tokens it can see where the endpoint says so.
 
     Raises:
-        BackendError: the key's variable is not set. EndpointError: it cannot be reached, or lists no models.
+        BackendError: the key's variable is not set, or the shell's proxy cannot be used.
+        EndpointError: it cannot be reached, or lists no models.
     """
     key = key_in(key_env)
     thread = LoopThread()
@@ -40,7 +41,7 @@ def available(url: str, key_env: str, timeout_s: float = 10.0) -> dict[str, int 
 
 async def _listed(url: str, key: str, timeout_s: float) -> dict[str, int | None]:
     client = openai.AsyncOpenAI(
-        api_key=key, base_url=url, timeout=timeout_s, max_retries=0, http_client=guarded_client()
+        api_key=key, base_url=url, timeout=timeout_s, max_retries=0, http_client=guarded_client(url)
     )
     try:
         async with asyncio.timeout(timeout_s):  # the SDK's starts anew with every byte

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from engine.config.addresses import hosts_elsewhere
 from engine.config.schema import Notify
 from engine.errors import why_unreached
 from engine.loop import NAMES
@@ -156,7 +157,8 @@ def _post(what: Announcement, how: Notify, environ: Mapping[str, str]) -> str:
         return f"the value of {how.webhook_env} is not a URL"
     try:
         request = urllib.request.Request(url, json.dumps(what.payload()).encode(), headers)  # noqa: S310 - http(s)
-        with urllib.request.build_opener(Stay).open(request, timeout=how.timeout_s):
+        direct = () if hosts_elsewhere(url) else (urllib.request.ProxyHandler({}),)  # a shell's proxy is for others
+        with urllib.request.build_opener(Stay, *direct).open(request, timeout=how.timeout_s):
             return ""
     except urllib.error.HTTPError as error:
         error.close()

@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from engine.config.addresses import hosts_elsewhere
 from engine.config.schema import Config
 from engine.errors import StageError, why_unreached
 from engine.verification.candidates import Candidate
@@ -39,7 +40,8 @@ class WebService(Validator):
         how = config.verify
         super().__init__(how.url, how.url_jobs, passed)
         self._url, self._timeout_s = how.url, how.url_timeout_s
-        self._opener = urllib.request.build_opener(_Stay)
+        direct = () if hosts_elsewhere(how.url) else (urllib.request.ProxyHandler({}),)  # a shell's proxy is for others
+        self._opener = urllib.request.build_opener(_Stay, *direct)
 
     @property
     def name(self) -> str:

@@ -160,6 +160,7 @@ def test_a_webhook_is_posted_once_with_the_token(
 ) -> None:
     monkeypatch.setenv("HOOK", f"http://127.0.0.1:{server.server_port}/secret-path")
     monkeypatch.setenv("TOKEN", "t0ken")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # for other machines: a shell's proxy does not know this one
     assert deliver(SAID, Notify(webhook_env="HOOK", token_env="TOKEN"), tmp_path) == []  # noqa: S106
     assert server.got == [("/secret-path", "Bearer t0ken", SAID.payload())]
 

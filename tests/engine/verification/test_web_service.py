@@ -76,7 +76,8 @@ def service(folder: Path, url: str, timeout_s: float = 30.0) -> WebService:
     return WebService(msgspec.structs.replace(schema.Config(), verify=how), folder / "passed")
 
 
-def test_it_sees_both_texts_and_says_why(tmp_path: Path, server: Check) -> None:
+def test_it_sees_both_texts_and_says_why(tmp_path: Path, server: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # for other machines: a shell's proxy does not know this one
     server.answer = lambda given: (
         200,
         json.dumps(
