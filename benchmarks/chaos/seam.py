@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,14 +58,20 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc")
 
 
-def build(folder: Path) -> str:
+def build(folder: Path) -> Path:
     """The library, compiled into ``folder``."""
     cc = compiler()
     if cc is None:
         raise SystemExit("a C compiler (cc or gcc) is needed to build the seam")
-    library = str(folder / "faults.so")
-    subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", library, str(SOURCE), "-ldl"], check=True)
+    library = folder / "faults.so"
+    subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
     return library
+
+
+def preloaded(library: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables by which a process loads the library: by its name alone, as LD_PRELOAD parts a path at spaces."""
+    folders = [str(library.parent), *filter(None, [environ.get("LD_LIBRARY_PATH")])]
+    return {"LD_PRELOAD": library.name, "LD_LIBRARY_PATH": ":".join(folders)}
 
 
 class SharedClock:
@@ -82,11 +89,15 @@ class SharedClock:
 
     def __enter__(self) -> None:
         self.set(0)
-        os.environ.update({"LD_PRELOAD": self._library, "MIDDO_CHAOS_CLOCK": str(self._file)})
+        told = {**preloaded(self._library, os.environ), "MIDDO_CHAOS_CLOCK": str(self._file)}
+        self._before = {name: os.environ.get(name) for name in told}
+        os.environ.update(told)
 
     def __exit__(self, *_: object) -> None:
-        for name in ("LD_PRELOAD", "MIDDO_CHAOS_CLOCK"):
-            os.environ.pop(name, None)
+        for name, value in self._before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def restart_with_seam() -> None:
@@ -96,7 +107,7 @@ def restart_with_seam() -> None:
         os.environ.pop("LD_PRELOAD", None)
         return
     library = build(Path(tempfile.mkdtemp(prefix="middo-seam-")))
-    environment = {**os.environ, "LD_PRELOAD": library, LOADED: library}
+    environment = {**os.environ, **preloaded(library, os.environ), LOADED: str(library)}
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - this very program
 
 
