@@ -19,7 +19,7 @@ TOKEN = "sixteen characters"
 SECRET, KEY = handshake.stretched(TOKEN), b"k" * 32
 ABOUT = About("head", "3.11", dict.fromkeys(LIBRARIES, "1.0"), "", ())
 NODE = msgspec.structs.replace(ABOUT, host="node2")
-WITHIN_S = 10.0
+WITHIN_S = 120.0
 
 
 def join_at(host: str, port: int, about: About = NODE, secret: bytes = SECRET) -> tuple[Channel, messages.Welcome]:

@@ -8,7 +8,7 @@ from typing import Any
 from textual.app import App
 from textual.pilot import Pilot
 
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
 def screen_text(app: App[Any]) -> str:

@@ -104,7 +104,8 @@ def test_a_call_that_fails_for_good_is_a_result_with_its_reason(
 def test_a_try_that_may_have_been_counted_is_told_and_another_one_is_asked_for(
     server: Server, text: str, counts: bool
 ) -> None:
-    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=1, timeout_s=1.0, retries=2))
+    timeout_s = 3.0 if text in ("hang x", "drip x") else 20  # others end by themselves, on a machine under load later
+    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=1, timeout_s=timeout_s, retries=2))
     endpoint.submit(call(text))
     endpoint.submit(call("ok a"))
     told: list[Lost] = []
@@ -121,7 +122,7 @@ def test_a_try_that_may_have_been_counted_is_told_and_another_one_is_asked_for(
 
 def test_who_leaves_a_call_gets_what_was_held_back(server: Server) -> None:
     """A failure waits for a sign of life; when the last call that could give one is left, it is told."""
-    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=2, timeout_s=1.0, retries=1))
+    endpoint = Endpoint(server.url, MODEL, limits=EndpointLimits(concurrency=2, timeout_s=20, retries=1))
     endpoint.submit(call("ok a"))
     assert [done.tag for done, _ in endpoint.take()] == ["ok a"]
     endpoint.submit(call("cut x"))
@@ -150,8 +151,16 @@ def test_who_cannot_be_connected_to_has_counted_nothing() -> None:
 
 @pytest.mark.parametrize("text", ["hang x", "drip x"])
 def test_a_hang_ends_with_the_timeout(server: Server, text: str) -> None:
-    found = ask(server, [text, "ok a"], HASTY)
+    """Others are answered. On a machine under load one may take as long, and is asked again."""
+    endpoint = Endpoint(server.url, MODEL, limits=HASTY)
+    found = answered(endpoint, [text, "ok a"])
     assert found[text].error == "no reply within 0.3 s"
+    for _ in range(100):
+        if not found["ok a"].error:
+            break
+        assert found["ok a"].error == "no reply within 0.3 s"
+        found |= answered(endpoint, ["ok a"])
+    endpoint.close()
     assert found["ok a"].text == "A"
 
 
