@@ -35,7 +35,8 @@ def leave(environ: MutableMapping[str, str], place: Path) -> None:
 
     pytest's own folders stay where a person looks for them, and a model that was written into the cache stays known.
     """
-    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "middo-tui" / "smollm2-135m-instruct"
+    home = Path(environ.get("HOME", "/"))
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache") / "middo-tui" / "smollm2-135m-instruct"
     if cache.is_dir():
         environ.setdefault("MIDDO_SMOLLM2", str(cache))
     environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
