@@ -94,13 +94,20 @@ def _python() -> Iterable[Path]:
 
 
 def _outside_the_system(paths: Iterable[Path]) -> list[Path]:
-    """``paths`` that exist outside SYSTEM, with the files that the links in them lead to; outer ones first."""
+    """``paths`` that exist outside SYSTEM, with the files that the links in them lead to.
+
+    What lies in one of them is seen with it. It is left out: nothing can be mounted on a link that is there already.
+    """
     found: set[Path] = set()
     for path in paths:
         for one in (path, path.resolve(), *_targets(path)):
             if one.exists() and not any(one.is_relative_to(folder) for folder in SYSTEM):
                 found.add(one)
-    return sorted(found, key=lambda path: (len(path.parts), str(path)))
+    outer: list[Path] = []
+    for path in sorted(found, key=lambda path: (len(path.parts), str(path))):
+        if not any(path.is_relative_to(folder) for folder in outer):
+            outer.append(path)
+    return outer
 
 
 def _targets(path: Path) -> set[Path]:

@@ -133,6 +133,19 @@ def test_folders_are_shown_with_what_their_links_lead_to_and_the_system_only_onc
 
 
 @needs_sandbox
+def test_a_link_in_a_folder_that_is_shown_leads_where_it_does(tmp_path: Path) -> None:
+    """As where an environment's packages lie on another disk. Nothing can be mounted on the link itself."""
+    disk, environment = tmp_path / "disk", tmp_path / "environment"
+    for folder in (disk, environment):
+        folder.mkdir()
+    (disk / "package").write_text("code")
+    (environment / "packages").symlink_to(disk)
+    look = sandbox.command(["/bin/cat", f"{environment}/packages/package"], [environment, environment / "packages"])
+    done = subprocess.run(look, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("code", "")
+
+
+@needs_sandbox
 def test_beside_a_linked_file_nothing_is_shown(tmp_path: Path) -> None:
     home, tasks = tmp_path / "home", tmp_path / "tasks"
     for folder in (home, tasks):
