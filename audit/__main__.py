@@ -62,15 +62,14 @@ def _read_export(database: Path, max_age: timedelta, pins: set[Pin], exemptions:
 
 
 def _is_exempt(found: Vulnerability, exemptions: list[Exemption]) -> bool:
-    """Every report of it has to be exempt: one that names two vulnerabilities joins what others write of each."""
+    """Whether every report of it is exempt; a report that names two vulnerabilities merges the reports on each."""
     return all(any(entry.covers(found.pin.name, report.ids) for entry in exemptions) for report in found.advisories)
 
 
 def _ask_pypi(lock: Path, constraints: Path, exemptions: list[Exemption]) -> int:
-    """By pip-audit. ``--strict``: a package that PyPI does not know is an error, never "no vulnerability".
+    """Audit with pip-audit; returns its exit code. ``--strict``: a package that PyPI does not know is an error.
 
-    pip-audit leaves out what a marker excludes on this machine, without a word; users have other machines, so the
-    markers are taken out.
+    pip-audit silently skips what a marker excludes on this machine. Users have other machines, so markers are removed.
     """
     if reason := why_not():
         raise AuditError(f"{reason} Give OSV's export for PyPI: make audit AUDIT_DATABASE=FILE.")

@@ -18,19 +18,20 @@ from audit.osv import Advisory
 from audit.pins import Pin
 
 LARGEST_RECORD = 64 << 20
-"""Bytes; OSV's longest records have some hundred thousand."""
+"""Bytes; OSV's longest records take some hundred thousand."""
 _UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError)
-"""What zipfile raises for a file that is none, or is damaged; RuntimeError: encrypted, or packed in an unknown way."""
+"""What zipfile raises for a damaged file or one that is no zip; RuntimeError: encrypted, or unknown compression."""
 
 _CLOCKS = timedelta(days=1)
 """How far the clocks of two machines may be apart."""
 
 
 def read_advisories(path: Path, names: frozenset[str], *, now: datetime, max_age: timedelta) -> list[Advisory]:
-    """The advisories of the packages of these canonical names, also withdrawn ones.
+    """The advisories on packages with these canonical names, withdrawn ones included.
 
-    Raises AuditError where the export cannot answer: a file of another kind, an unreadable record, an export that
-    misses a well-known advisory, or one whose newest record is older than ``max_age``.
+    Raises:
+        AuditError: the export is no folder or zip, has an unreadable record, lacks a well-known advisory, or its newest
+            record is older than ``max_age``.
     """
     found = []
     newest: datetime | None = None
@@ -46,7 +47,7 @@ def read_advisories(path: Path, names: frozenset[str], *, now: datetime, max_age
             found.append(advisory)
     if not complete:
         known = f"{canary.name} {canary.version}"
-        raise AuditError(f"{path} misses what is known of {known}. Give it OSV's whole export for PyPI.")
+        raise AuditError(f"{path} lacks the advisories on {known}. Use OSV's complete export for PyPI.")
     if newest is None:
         raise AuditError(f"Every advisory in {path} is from the future. Set this machine's clock.")
     if (age := now - newest) > max_age:
@@ -82,7 +83,9 @@ def _records(path: Path) -> Iterator[tuple[str, bytes]]:
                 if not entry.filename.endswith(".json"):
                     continue
                 if entry.file_size > LARGEST_RECORD:
-                    raise AuditError(f"{path}: {entry.filename} has {entry.file_size} bytes. No OSV record is so long.")
+                    raise AuditError(
+                        f"{path}: {entry.filename} has {entry.file_size} bytes. No OSV record is that long."
+                    )
                 yield entry.filename, archive.read(entry)
     except _UNREADABLE as error:
         raise AuditError(f"{path} is neither a folder nor a readable zip: {error}.") from error

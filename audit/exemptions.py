@@ -1,4 +1,4 @@
-"""Which known vulnerabilities are let pass, why, and until when: audit/exemptions.toml."""
+"""Reads audit/exemptions.toml: which known vulnerabilities are accepted, why, and until when."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audit import AuditError
 
 
 class Exemption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One vulnerability of one package that is let pass."""
+    """One accepted vulnerability of one package."""
 
     package: str
     id: str
@@ -21,7 +21,7 @@ class Exemption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The last day on which it holds."""
 
     def covers(self, package: str, ids: frozenset[str]) -> bool:
-        """Is it about this package, given by its canonical name, and one of the ids in a report?"""
+        """Whether it names this package (canonical name) and one of a report's ids."""
         return canonicalize_name(self.package) == package and self.id in ids
 
 
@@ -30,7 +30,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_exemptions(path: Path, *, today: date) -> list[Exemption]:
-    """All entries. Raises AuditError for a malformed or expired one, or one without a reason."""
+    """All entries.
+
+    Raises:
+        AuditError: an entry is malformed, expired as of ``today``, or has no reason.
+    """
     try:
         entries = msgspec.toml.decode(path.read_bytes(), type=_File).exempt
     except msgspec.MsgspecError as error:

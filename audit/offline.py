@@ -10,7 +10,7 @@ from audit.pins import Pin
 
 
 class Vulnerability(NamedTuple):
-    """A vulnerability of a pinned version. What several databases write about the same one is one entry."""
+    """A vulnerability of a pinned version. Reports from several databases on the same one are merged."""
 
     pin: Pin
     ids: frozenset[str]
@@ -25,7 +25,7 @@ class Vulnerability(NamedTuple):
 
 
 def find(pins: Iterable[Pin], advisories: Iterable[Advisory]) -> list[Vulnerability]:
-    """What the advisories say of the pins, by name."""
+    """The vulnerabilities of the pins, in the order of their names."""
     by_name: dict[str, list[Advisory]] = {}
     for advisory in advisories:
         for name in advisory.names:
@@ -38,7 +38,7 @@ def find(pins: Iterable[Pin], advisories: Iterable[Advisory]) -> list[Vulnerabil
 
 
 def _same(advisories: list[Advisory]) -> list[tuple[frozenset[str], tuple[Advisory, ...]]]:
-    """Advisories that share an id or alias, together with all of their ids."""
+    """Groups of advisories that share an id or alias, each with all of its ids."""
     groups: list[tuple[frozenset[str], tuple[Advisory, ...]]] = []
     for advisory in sorted(advisories, key=lambda one: one.id):
         ids = advisory.ids

@@ -28,7 +28,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class VersionRange(msgspec.Struct, frozen=True):
-    """Affected versions by their ends. Commits (``GIT``) say nothing of a version."""
+    """Affected versions by their bounds. Ranges of commits (type ``GIT``) say nothing about versions."""
 
     type: str
     events: tuple[Event, ...] = ()
@@ -40,7 +40,7 @@ class Package(msgspec.Struct, frozen=True):
 
     @property
     def python_name(self) -> str:
-        """The canonical name; "" where it is not a Python package. ``PyPI:`` and an index's address is one, too."""
+        """The canonical name; "" where it is no Python package. ``PyPI:`` plus an index's address counts as one."""
         return canonicalize_name(self.name) if self.ecosystem.partition(":")[0] == "PyPI" else ""
 
 
@@ -53,7 +53,7 @@ class Affected(msgspec.Struct, frozen=True):
 
 
 class Advisory(msgspec.Struct, frozen=True):
-    """A record of the database: what the audit needs of it."""
+    """A record of the database, reduced to what the audit needs."""
 
     id: str
     modified: Annotated[datetime, Meta(tz=True)]
@@ -73,11 +73,11 @@ class Advisory(msgspec.Struct, frozen=True):
         return frozenset(one.package.python_name for one in self.affected or () if one.package) - {""}
 
     def of(self, name: str) -> Iterator[Affected]:
-        """What it says about one package, given by its canonical name."""
+        """Its entries on one package, given by the canonical name."""
         return (one for one in self.affected or () if one.package and one.package.python_name == name)
 
     def affects(self, pin: Pin) -> bool:
-        """True also where the advisory names the package but not which versions: somebody has to look at it."""
+        """Whether the pin is affected; also true where no versions are named, so that a person has to look."""
         return self.withdrawn is None and any(_is_affected(one, pin.version) for one in self.of(pin.name))
 
     def fixes(self, pin: Pin) -> list[Version]:
@@ -88,8 +88,9 @@ class Advisory(msgspec.Struct, frozen=True):
 
 
 def _is_affected(affected: Affected, version: Version) -> bool:
-    """A local part (``+cpu``) says how a version was built, not which one it is. A list of versions is complete for the
-    day on which it was made, so it does not say that a version is safe which a range that cannot be evaluated may hold.
+    """Whether a version is affected. Its local part (``+cpu``) names a build and is ignored. A list of versions is
+    complete only for the day it was made, so a version that is not listed is not safe while a range cannot be
+    evaluated.
     """
     version = Version(version.public)
     listed = affected.versions or ()
@@ -100,13 +101,13 @@ def _is_affected(affected: Affected, version: Version) -> bool:
 
 
 def _in_range(events: Sequence[Event], version: Version) -> bool | None:
-    """OSV's evaluation; None where an end is no version of Python's kind, or the range has no beginning."""
+    """OSV's evaluation algorithm; None where a bound is no Python version, or nothing introduces the range."""
     ends: list[tuple[Version | None, Event]] = []
     limits: list[str] = []
     for event in events:
         if event.limit is not None:
             limits.append(event.limit)
-        elif event.introduced == "0":  # before every version, also before 0.dev1
+        elif event.introduced == "0":  # before every version, even 0.dev1
             ends.append((None, event))
         elif (end := _parsed(event.version)) is not None:
             ends.append((end, event))

@@ -26,10 +26,10 @@ class Pin(NamedTuple):
 
 
 def read_pins(path: Path, *, hashes: bool) -> set[Pin]:
-    """Every pin of a file, also those for other systems: its markers are not asked.
+    """All pins of a file, including those whose markers select other systems.
 
-    Raises AuditError for a line that is not an exact pin, for one without a hash where ``hashes`` is set, and for a
-    file without pins.
+    Raises:
+        AuditError: a line is no exact pin, lacks a hash where ``hashes`` is set, or the file has no pins.
     """
     pins = set()
     for number, line in _logical_lines(path):
@@ -48,7 +48,7 @@ def read_pins(path: Path, *, hashes: bool) -> set[Pin]:
 
 
 def without_markers(text: str) -> str:
-    """The text of a lock file with every pin for every system."""
+    """The text of a lock file without markers, so that every pin applies to every system."""
     return re.sub(r"^(\S+==\S+) *;[^\\\n]*", r"\1 ", text, flags=re.M)
 
 

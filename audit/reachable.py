@@ -1,4 +1,4 @@
-"""Can PyPI's advisories be asked from here? ``python3 -m audit.reachable`` exits with 0 if so. No package is needed."""
+"""Checks whether PyPI lists advisories here: ``python3 -m audit.reachable`` exits with 0 if so. Needs no package."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.request import urlopen
 from audit import CANARY
 
 ADDRESS = f"https://pypi.org/pypi/{CANARY[0]}/{CANARY[1]}/json"
-"""Of the kind that pip-audit asks for."""
+"""The kind of address that pip-audit uses."""
 TIMEOUT_S = 15
 
 
 def why_not(address: str = ADDRESS) -> str | None:
-    """None where the answer knows the canary's vulnerabilities, else the reason. A mirror may have none at all."""
+    """None if the reply lists the canary's vulnerabilities, else the reason. A mirror may list none at all."""
     try:
         with urlopen(address, timeout=TIMEOUT_S) as reply:  # noqa: S310 - an address of ours
             answer = json.load(reply)

@@ -1,6 +1,6 @@
-"""Checks the vLLM servers that [judge] names: whether they load an adapter of this project, and of its rank.
+"""Checks the vLLM servers that [judge] names: whether they load an adapter from this project, of its rank.
 
-Before a round there is no adapter, so one is made up: of a single layer, all zeros, and removed again here and there.
+Before a round there is no adapter, so a probe is made: a single layer of zeros, removed here and on the server after.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from engine.backends.served_adapter import ServedAdapter
 
 PATIENCE_S = 60.0
-"""So long a server may take for its list of models, and to load the adapter."""
+"""Timeout in seconds for a server's list of models, and for loading the adapter."""
 LAYER = re.compile(r"model\.layers\.\d+\.[a-z_.]*\b(q_proj|o_proj|down_proj)\.weight")
-"""Weights by which a layer is known that vLLM puts adapters on, as most models name them."""
+"""Weights of layers that vLLM can apply adapters to, as most models name them."""
 
 
 def findings(config: Config, project: Path) -> Iterator[Finding]:
@@ -50,7 +50,7 @@ def findings(config: Config, project: Path) -> Iterator[Finding]:
 
 
 def _tried(url: str, config: Config, adapter: ServedAdapter | None) -> Finding:
-    """What one server makes of ``adapter``; None: it is only asked for its models."""
+    """Whether one server loads ``adapter``; None: only ask for its models."""
     from engine.backends.completions import Completions
     from engine.backends.served_adapter import bases, listed
 
@@ -72,7 +72,7 @@ def _tried(url: str, config: Config, adapter: ServedAdapter | None) -> Finding:
 
 
 def _loaded(chat: Completions, adapter: ServedAdapter) -> str:
-    """Have a server load and forget ``adapter``. Returns why it may still be there.
+    """Have a server load and unload ``adapter``. Returns why it may still be loaded; "": it is not.
 
     Raises:
         EndpointError: it cannot load it.
@@ -85,8 +85,8 @@ def _loaded(chat: Completions, adapter: ServedAdapter) -> str:
 
 @contextmanager
 def _probe(config: Config, project: Path) -> Iterator[ServedAdapter | None]:
-    """An adapter of config.toml's rank beside where a round's will lie; None: the model is not on this machine, or its
-    layers have other names.
+    """A probe adapter of config.toml's rank, in the folder where a round's adapter will be; None: the model is not on
+    this machine, or its layers have other names.
     """
     from engine.backends.served_adapter import ServedAdapter, owner_of, seen_path
 
@@ -99,7 +99,7 @@ def _probe(config: Config, project: Path) -> Iterator[ServedAdapter | None]:
     folder = Path(tempfile.mkdtemp(prefix="probe-", dir=beside))
     try:
         _write(folder, layer, config.train.lora_r)
-        # Its name is all that it owns: a judge stage may be at work.
+        # Its own name as owner: it must not make servers unload the adapter of a judge stage that is running.
         name = f"{owner_of(project)}probe-{secrets.token_hex(4)}"
         yield ServedAdapter(name, name, seen_path(folder, project, config.judge.adapter_root), config.train.lora_r)
     finally:
@@ -107,7 +107,7 @@ def _probe(config: Config, project: Path) -> Iterator[ServedAdapter | None]:
 
 
 def _layer(config: Config, project: Path) -> tuple[str, int, int] | None:
-    """A linear layer's name, with its numbers of inputs and outputs."""
+    """A linear layer's name, input size and output size; None: none was found."""
     base = locate.on_disk(config.model.name, project)
     for file in weight_files(base) if base is not None else ():
         for name, entry in header(file).items():

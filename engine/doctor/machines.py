@@ -1,4 +1,4 @@
-"""Several machines, as the doctor sees them: the address and the token here, and what is known of the others."""
+"""The doctor's findings on several machines: address and token of this one, and what is known of the others."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from engine.store import read
 from engine.store.connect import reader
 
 SLOW_BYTES_S = 100e6
-"""Below this a training step waits for the network most of the time: a gigabit line and less."""
+"""Below this (a gigabit line and less) a training step mostly waits for the network."""
 
 
 def findings(config: Config, project: Path) -> Iterator[Finding]:
-    """What there is to say with [launch] nodes > 1. While a run holds the address, what its worker knows."""
+    """Findings where [launch] nodes > 1. While a run of the project holds the address, what its worker knows."""
     if config.launch.nodes == 1:
         return
     try:
@@ -55,7 +55,7 @@ def joined(facts: MachinesFacts) -> Iterator[Finding]:
 
 
 def of_machine(machine: MachineFacts) -> Finding:
-    """One of the other machines: what it has, how far away it is, and how fast the line."""
+    """One of the other machines: its GPUs, round trip and bandwidth."""
     gpus = ", ".join(f"{count} × {name}" for name, count in Counter(machine.gpus).items()) or "no GPU"
     parts = [machine.name, gpus, *([f"NCCL {machine.nccl}"] if machine.nccl else [])]
     if machine.round_trip_s is not None:
@@ -69,7 +69,7 @@ def of_machine(machine: MachineFacts) -> Finding:
 
 
 def held(config: Config, project: Path) -> Finding | None:
-    """Why the machines cannot be tried without a run: this project's run has the address. None: it has not."""
+    """Why the machines cannot be tried now: a run of this project holds the address. None: it does not."""
     try:
         with worlds.listen(*config.launch.address):
             return None

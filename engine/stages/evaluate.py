@@ -1,7 +1,7 @@
 """What this round's model can do: held-out loss, exact match where answers are exact, and the tasks of lm-eval.
 
 Held-out samples are never trained on, and the same ones are used in every round, so figures of different rounds may be
-compared. Every item's outcome is a row: an evaluation goes on where it was stopped. For tasks see ``evaluate_tasks``.
+compared. Every item's outcome is a row, so an evaluation resumes where it was stopped. Tasks: ``evaluation.run_tasks``.
 """
 
 from __future__ import annotations

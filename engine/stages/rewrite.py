@@ -14,8 +14,8 @@ backend says that no further try would help. What a person sends back is asked f
 with seeds of its own (``Rewrite.draw``), so that it draws another reply and the pieces that were answered stay what
 they were.
 
-What a reply makes of a rewrite is in ``rewrite_job``, what it may cost in ``rewrite_budget``. Endpoints and vLLM have
-no such pieces: ``rewrite_stream``.
+How a reply changes a rewrite is in ``teacher.job``, what it may cost in ``teacher.budget``. Endpoints and vLLM have no
+such pieces: ``teacher.stream``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from engine.processes.exit_reason import ran_out_of_memory
+from engine.processes.exit_reason import how_ended, ran_out_of_memory
 
 
 class OutOfMemoryError(RuntimeError):
@@ -21,6 +21,20 @@ NO_MEMORY = (
     SystemError("error return without exception set"),
 )
 OTHERS = (OSError(errno.ENOSPC, "No space left on device"), RuntimeError("shapes differ"), SystemError("bad call"))
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (0, "ended with exit code 0"),
+        (3, "ended with exit code 3"),
+        (-15, "was killed by signal 15 (SIGTERM)"),
+        (-9, "was killed by signal 9 (SIGKILL), as happens when memory runs out"),
+        (-50, "was killed by signal 50 (unknown)"),
+    ],
+)
+def test_an_exit_code_is_a_phrase(code: int, says: str) -> None:
+    assert how_ended(code) == says
 
 
 @pytest.mark.parametrize("failure", NO_MEMORY, ids=repr)
