@@ -20,9 +20,11 @@ UNLIMITED = 1 << 20
 
 
 def expected(chances: Sequence[float]) -> Rating:
-    """The mean digit, from the probability of each of the ten."""
+    """The mean digit, from the probability of each of the ten; an error where none of them can come."""
     mass = math.fsum(chances)
-    return Rating(math.fsum(d * p for d, p in enumerate(chances)) / max(mass, 1e-30), min(mass, 1.0))
+    if not mass:
+        return Rating(None, 0.0, "no digit is among the likeliest tokens")
+    return Rating(math.fsum(d * p for d, p in enumerate(chances)) / mass, min(mass, 1.0))
 
 
 def reading(tokenizer: Any, path: Path) -> tuple[list[list[int]], str]:

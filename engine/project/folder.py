@@ -17,6 +17,7 @@ from engine.config import defaults
 from engine.config import schema as configs
 from engine.config.schema import Config
 from engine.errors import DataError, UsageError
+from engine.files.path_text import require_text
 from engine.files.progress import TaskMeter, TaskProgress
 from engine.loop import NAMES, stages_of
 from engine.plurals import counted
@@ -47,7 +48,7 @@ def require_new(project: Path, to_grow: bool = False) -> None:
     atomic_create.clear(project)
     if project.exists() and (not project.is_dir() or any(project.iterdir())):
         raise UsageError(f"{project}: exists and is not empty. Choose a new folder.")
-    _named(project)
+    require_text(project)
 
 
 def create(
@@ -93,7 +94,7 @@ def _sources(data: Sequence[Path | formats.Source]) -> list[formats.Source]:
     for _, path in (file for source in sources for file in source.files):
         if not path.exists():
             raise DataError(f"{path}: no such file. Check the path; relative paths start in the current folder.")
-        _named(path)
+        require_text(path)
     return sources
 
 
@@ -182,18 +183,6 @@ def _search_again(db: sqlite3.Connection, progress: Callable[[TaskProgress], Non
     return [str(found)]
 
 
-def _named(path: Path) -> None:
-    """A name that is no text cannot be kept in the store or a card.
-
-    Raises:
-        UsageError: it is not UTF-8.
-    """
-    try:
-        str(path.absolute()).encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{path}: the file name is not UTF-8. Rename it, or use a link to it.") from None
-
-
 def export(project: Path, out: Path, round: int | None, format: str, provenance: bool = False) -> int:
     """Write the dataset of ``round`` (the newest when None) with the rows that were held out of it, in its order.
 
@@ -201,9 +190,10 @@ def export(project: Path, out: Path, round: int | None, format: str, provenance:
         How many rows were written.
 
     Raises:
-        UsageError: there is no such round.
+        UsageError: there is no such round, or a name is not UTF-8.
         DataError: the format cannot hold a sample; nothing is written.
     """
+    require_text(out)
     db = reader(project)
     try:
         db.execute("BEGIN")  # all is read as it is now
@@ -229,6 +219,7 @@ def export_ids(project: Path, ids: Sequence[int], out: Path, format: str) -> int
     Raises:
         UsageError, DataError: as ``export``.
     """
+    require_text(out)
     db = reader(project)
     try:
         samples = [found for id in ids if (found := read.sample(db, id)) is not None]

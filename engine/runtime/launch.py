@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import quote
 
 from engine.errors import ConfigError, WorkerError
+from engine.files.path_text import require_text
 from engine.processes import environment
 from engine.store import permissions, read
 from engine.store.connect import reader
@@ -143,10 +144,11 @@ def start(project: Path) -> int:
 
     Raises:
         WorkerError: one runs already, or it ended before it was ready (the message carries its last words).
-        ConfigError: it refused what config.toml says.
+        ConfigError: it refused what config.toml says. UsageError: the path is not UTF-8, as after a move.
     """
     if _running(project):
         raise already_running(project)
+    require_text(project)
     project = project.resolve()  # the worker runs in /, so that it keeps no folder from being removed or unmounted
     permissions.tighten(project)
     (project / "logs").mkdir(mode=0o700, exist_ok=True)

@@ -82,6 +82,12 @@ def test_a_name_that_is_no_text_is_refused(data: Path, tmp_path: Path) -> None:
     for project, file in ((tmp_path / "P", named), (tmp_path / odd, data), (tmp_path / odd / "P", data)):
         refused(cli("init", project, "--data", file), 2, "⟨U+DCFF⟩", "not UTF-8. Rename it")
         assert not project.exists()
+    assert cli("init", tmp_path / "P", "--data", data).exit_code == 0
+    for name in (f"{odd}2.json", f"{odd}.parquet", odd):
+        refused(cli("export", tmp_path / "P", tmp_path / name), 2, "⟨U+DCFF⟩", "not UTF-8. Rename it")
+    moved = (tmp_path / "P").rename(tmp_path / odd)
+    (moved / "config.toml").write_text('[model]\nname = "demo:base"\n', encoding="utf-8")
+    refused(cli("run", moved, "--plain"), 2, "⟨U+DCFF⟩", "not UTF-8. Rename it")
 
 
 @pytest.mark.parametrize("page", [1, 2, 8])

@@ -9,7 +9,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from engine.backends.rating import reading
+from engine.backends import Rating
+from engine.backends.rating import expected, reading
 from engine.backends.stop_strings import ended, just_closed
 from engine.chat.render import render_prompt
 from engine.store.rows import Message
@@ -97,3 +98,9 @@ def test_only_what_the_newest_tokens_spell_is_looked_at() -> None:
     assert just_closed(long, ("</p>",), text)  # type: ignore[arg-type]
     assert not just_closed(long[:-1], ("</p>",), text)  # type: ignore[arg-type]
     assert max(seen) <= 8
+
+
+def test_where_no_digit_can_come_there_is_no_rating() -> None:
+    """Not 0, the worst one: a server that tells the likeliest tokens only may tell no digit."""
+    assert expected([0.0] * 10) == Rating(None, 0.0, "no digit is among the likeliest tokens")
+    assert expected([0.0] * 7 + [0.2, 0.0, 0.0]) == Rating(7.0, 0.2)
