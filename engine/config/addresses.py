@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^https?://[^/\s@]+(/\S*)?$", description="a base URL such as http://127.0.0.1:8000/v1")
 ]
+SECRET = re.compile(r"key|token|secret|passw|auth|credential|signature|^sig$", re.IGNORECASE)
+"""Names of parameters whose values are keys."""
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -42,11 +45,27 @@ def parts(name: str, url: str, example: str) -> SplitResult:
     return found
 
 
+def without_secrets(name: str, found: SplitResult, instead: str) -> None:
+    """Check that the URL ``name`` holds no user, password or key: addresses are printed, logged and backed up.
+
+    Args:
+        instead: the way out, in the imperative.
+    """
+    if found.username is not None or found.password is not None:
+        what = "a user name or password"
+    elif held := next((one for one, _ in parse_qsl(found.query, keep_blank_values=True) if SECRET.search(one)), ""):
+        what = f"a key ({held}=…)"
+    else:
+        return
+    raise ValueError(f"{name} holds {what}, and config.toml is no place for secrets: {instead}")
+
+
 def check_servers(url: str, more: tuple[str, ...]) -> None:
-    """Check that no server is named twice, none beside nothing, and that all can be taken apart."""
+    """Check that no server is named twice, none beside nothing, that all can be taken apart and hold no secret."""
     if more and not url:
         raise ValueError("more_urls needs url: the first server")
     if len({url, *more}) < 1 + len(more):
         raise ValueError("more_urls names a server twice")
     for name, one in (("url", url), *(("more_urls", one) for one in more)):
-        _split(name, one, "http://127.0.0.1:8000/v1")
+        found = _split(name, one, "http://127.0.0.1:8000/v1")
+        without_secrets(name, found, "put it into an environment variable, and its name into key_env")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from engine.config.addresses import Address, check_servers, hosts_elsewhere, parts
+from engine.config.addresses import Address, check_servers, hosts_elsewhere, parts, without_secrets
 from engine.config.defaults import toml
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -318,8 +318,7 @@ class Verify(ConfigSection, frozen=True):
         if self.command and not self.command[0].strip():
             raise ValueError('command names no program: write it as ["python3", "check.py"], or [] for none')
         found = parts("url", self.url, "http://localhost:8080/check")
-        if found.username is not None or found.password is not None:
-            raise ValueError("url holds a user name or password, and config.toml is no place for secrets: leave it out")
+        without_secrets("url", found, "leave it out")
 
     @property
     def sent_to(self) -> str:
@@ -371,4 +370,5 @@ class Notify(ConfigSection, frozen=True):
             raise ValueError('command names no program: write it as ["notify-send", "middo"], or [] for none')
         if self.webhook and self.webhook_env:
             raise ValueError("webhook and webhook_env both give the URL: keep one of them")
-        parts("webhook", self.webhook, "https://ntfy.example.org/middo")
+        found = parts("webhook", self.webhook, "https://ntfy.example.org/middo")
+        without_secrets("webhook", found, "put the URL into an environment variable, and its name into webhook_env")
