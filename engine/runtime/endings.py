@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 
 from engine import loop
 from engine.distributed.torchrun import RANK_FAILED
 from engine.files.last_line import last_line
+from engine.processes import environment
 from engine.processes.exit_reason import LESS_MEMORY, how_ended
 from engine.store import read, write
 
@@ -29,7 +31,13 @@ def said(error: Exception) -> str:
     """An unforeseen error in a few words, the end of a sentence; of a file its name and the reason."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {str(error)[:300]}".removesuffix(".")
+    return f"{type(error).__name__}: {error!s}".removesuffix(".")
+
+
+def broke_off(error: Exception, secrets: Collection[str]) -> str:
+    """What a person is told of an unforeseen error, without the values of the variables ``secrets``."""
+    text = environment.without_values(said(error), known=secrets)
+    return f"the worker broke off: {text[:300]}. Its log is logs/worker.log."
 
 
 def why(code: int, log_path: Path) -> str:

@@ -29,6 +29,7 @@ from engine.loop import Limits, Open, Reselect, RunStages, Stop
 from engine.machine import gauges
 from engine.models import folder as model_folder
 from engine.plurals import counted
+from engine.processes import environment
 from engine.processes.death_pipe import kill_group
 from engine.runtime import endings, launch, stale
 from engine.runtime.child import Child, Starter
@@ -64,6 +65,7 @@ class Supervisor:
         self.over_now = False
         self.log_size = LogSize(project)
         self.starter = Starter(project, lock)
+        self.secrets = configs.load(project).secret_names
         self.spread = Spread(configs.load(project), project, lock)
         self.full_at: int | None = None  # free bytes when a child last found too few
         self.notifier = Notifier(project, configs.load(project))
@@ -131,9 +133,8 @@ class Supervisor:
             raise
         except Exception as error:
             self.here()
-            with suppress(OSError):  # the log may lie on the disk that is the reason
-                traceback.print_exc()
-            raise WorkerError(f"the worker broke off: {endings.said(error)}. Its log is logs/worker.log.") from error
+            _log(environment.without_values(traceback.format_exc(), known=self.secrets).rstrip())
+            raise WorkerError(endings.broke_off(error, self.secrets)) from error
         if why.startswith("failed"):
             self.here()
         return why

@@ -202,6 +202,19 @@ def test_what_nobody_foresaw_is_the_failure_of_the_stage_at_hand(
     assert [e.text for e in read.events(worker.db)][-1] == says
 
 
+def test_a_key_that_an_error_quotes_is_told_nowhere(
+    worker: Supervisor, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> str:
+        raise ValueError("Illegal header value b'Bearer tk-0123456789'")
+
+    monkeypatch.setenv("NTFY_TOKEN", "tk-0123456789")
+    monkeypatch.setattr(worker, "run", broken)
+    with pytest.raises(WorkerError, match="Bearer <NTFY_TOKEN>"):
+        worker.run_here()
+    assert "tk-0123456789" not in capfd.readouterr().err
+
+
 def test_nothing_is_failed_where_nothing_is_left_to_do(worker: Supervisor) -> None:
     for stage in NAMES:
         write.end_job(worker.db, 0, stage, "done")
