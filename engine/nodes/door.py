@@ -1,7 +1,7 @@
 """The door: the first machine's server, which admits the others, tracks who is there, and serves files.
 
 Every connection has a thread. A stranger occupies at most one of ``MOST_CALLERS`` places for ``WITHIN_S`` seconds, and
-an address that failed ``MOST_FAILURES`` times in a row cannot join for ``BARRED_S`` seconds. Machines that have joined
+an address that sent ``MOST_GUESSES`` wrong tokens cannot join for ``BARRED_S`` seconds. Machines that have joined
 are not affected: the keys of a launch cannot be guessed.
 """
 
@@ -28,7 +28,7 @@ most: whoever knows the secret needs a place for a moment only, so holding them 
 """
 MOST_FILES = 64
 """Connections that fetch files at the same time."""
-MOST_FAILURES = 10
+MOST_GUESSES = 10
 BARRED_S = 60.0
 PULSE_S = 3.0
 """Seconds between two pings of each machine."""
@@ -72,7 +72,7 @@ class Door:
         self._store_port: int | None = None
         self._callers: dict[Channel, str] = {}  # the oldest first, with their addresses
         self._fetchers = 0
-        self._failures: dict[str, tuple[int, float]] = {}
+        self._failures: dict[str, tuple[int, int, float]] = {}  # by address: calls, wrong tokens, since when
         self._turned_away: set[str] = set()  # names of machines that found no free place
         self._closed = threading.Event()
         self._threads = [threading.Thread(target=run, daemon=True, name="door") for run in (self._accept, self._pulse)]
@@ -142,7 +142,7 @@ class Door:
             except (handshake.LaunchOver, handshake.Barred):
                 return  # no attack: a launch that broke off leaves many of those, from a machine that will join again
             except ConnectionLost as error:
-                self._failed(address, str(error))
+                self._failed(address, error, channel not in self._callers)
                 return
             finally:
                 with self._lock:
@@ -171,18 +171,20 @@ class Door:
     def _barred(self, address: str) -> bool:
         """Whether nobody may join from there now."""
         with self._lock:
-            count, at = self._failures.get(address, (0, 0.0))
-        return count >= MOST_FAILURES and time.monotonic() - at < BARRED_S
+            _, guesses, at = self._failures.get(address, (0, 0, 0.0))
+        return guesses >= MOST_GUESSES and time.monotonic() - at < BARRED_S
 
-    def _failed(self, address: str, why: str) -> None:
+    def _failed(self, address: str, error: ConnectionLost, evicted: bool) -> None:
+        guess, now = isinstance(error, handshake.WrongToken), time.monotonic()
         with self._lock:
-            count, at = self._failures.pop(address, (0, 0.0))
-            if time.monotonic() - at >= BARRED_S:
-                count = 0
+            calls, guesses, at = self._failures.pop(address, (0, 0, 0.0))
+            if now - at >= BARRED_S:
+                calls = guesses = 0
             if len(self._failures) >= 10 * MOST_CALLERS:
                 del self._failures[next(iter(self._failures))]  # the one that failed longest ago
-            self._failures[address] = (count + 1, time.monotonic())
-        if count == 0 or count + 1 == MOST_FAILURES:  # once, and not for every try
+            self._failures[address] = (calls + 1, guesses + guess, now if guess or not calls else at)
+        if not calls or (guess and guesses + 1 in (1, MOST_GUESSES)):  # not for every try
+            why = "said nothing, and others needed its place" if evicted else str(error)
             self._said(f"a caller from {address} was refused: it {why}", "warning")
 
     def _secret_of(self, purpose: str) -> bytes | None:

@@ -77,14 +77,18 @@ class LaunchOver(ConnectionLost):
     """A process asked for the files or the store of a launch that has ended."""
 
 
+class WrongToken(ConnectionLost):
+    """A machine asked to join and did not know the token."""
+
+
 class Barred(ConnectionLost):
-    """A machine asked to join from an address that has failed too often."""
+    """A machine asked to join from an address that has sent too many wrong tokens."""
 
 
 REASONS = {
     "token": "{where} refused the token. Give {name} the value that it has on the first machine.",
     "over": "{where} has ended this launch.",
-    "barred": "{where} was called too often from this address without the right token. Try again in a minute.",
+    "barred": "{where} was called too often from this address with a wrong token. Try again in a minute.",
 }
 
 
@@ -136,7 +140,7 @@ def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], b
 
     Raises:
         LaunchOver: a caller for files or the store did not know the secret. Barred: as it says.
-        ConnectionLost: the caller does not speak this protocol, or did not know the token.
+        WrongToken: it did not know the token. ConnectionLost: the caller does not speak this protocol.
     """
     mine = secrets.token_hex(NONCE_BYTES)
     channel.send(msgspec.json.encode(Greeting(NAME, PROTOCOL, mine)))
@@ -152,7 +156,7 @@ def receive_caller(channel: Channel, secret_of: Callable[[str], bytes | None], b
     if secret is None or not _same(hello.proof, _proof(secret, "other", *of)):
         join = hello.purpose == JOIN
         channel.send(msgspec.json.encode(Declined("token" if join else "over")))
-        raise ConnectionLost("did not know the token") if join else LaunchOver("came for a launch that is over")
+        raise WrongToken("did not know the token") if join else LaunchOver("came for a launch that is over")
     channel.send(msgspec.json.encode(Accepted(_proof(secret, "first", *of).hex())))
     channel.seal(_proof(secret, "first seals", *of), _proof(secret, "other seals", *of))
     return hello.purpose
