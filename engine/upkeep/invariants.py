@@ -198,7 +198,7 @@ def broken(db: sqlite3.Connection) -> list[Broken]:
         found = [str(row[0]) for row in db.execute(one.sql)]
         if found:
             out.append(Broken(one.name, one.words, tuple(found[:SHOWN]), len(found), one.mend))
-    return [*out, *_conversations(db), *_json(db), *_stages(db)]
+    return [*out, *_conversations(db), *_json(db), *_types(db), *_stages(db)]
 
 
 def _conversations(db: sqlite3.Connection) -> Iterator[Broken]:
@@ -237,6 +237,25 @@ def _json(db: sqlite3.Connection) -> Iterator[Broken]:
             yield Broken(
                 f"{table}-json", f"rows of {table} that cannot be read", tuple(found[:SHOWN]), len(found), BACKUP
             )
+
+
+_STORED_AS = {"TEXT": "text", "INTEGER": "integer", "REAL": "real"}
+
+
+def _types(db: sqlite3.Connection) -> Iterator[Broken]:
+    """Values of another type than their column has: SQLite takes any, and what reads them does not."""
+    tables = "SELECT name FROM sqlite_master WHERE type='table' AND sql NOT LIKE 'CREATE VIRTUAL%'"
+    for (table,) in db.execute(f"{tables} AND name NOT LIKE 'sqlite%' AND name NOT LIKE '%_fts_%'").fetchall():
+        declared = {row["name"]: _STORED_AS.get(row["type"]) for row in db.execute(f"PRAGMA table_info({table})")}
+        names = [name for name, kind in declared.items() if kind is not None]
+        counts = ", ".join(f"sum(typeof({name}) NOT IN ('{declared[name]}', 'null'))" for name in names)
+        found = {
+            f"{table}.{name}": int(count or 0)
+            for name, count in zip(names, db.execute(f"SELECT {counts} FROM {table}").fetchone(), strict=True)  # noqa: S608
+        }
+        if places := [place for place, count in found.items() if count]:
+            words = f"values of {table} that are of the wrong type"
+            yield Broken(f"{table}-type", words, tuple(places[:SHOWN]), sum(found.values()), BACKUP)
 
 
 def _stages(db: sqlite3.Connection) -> Iterator[Broken]:

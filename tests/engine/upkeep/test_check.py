@@ -42,6 +42,9 @@ BREAKS = {
     "sample-changed": f"UPDATE sample SET messages=replace(messages, 'a', 'b') WHERE id={ONE}",
     "rewrite-json": "UPDATE rewrite SET messages='{' WHERE state='rejected'",
     "artifact-json": "UPDATE artifact SET meta='{'",
+    "job-type": "UPDATE job SET total='many' WHERE stage='train'",
+    "signal-type": f"UPDATE signal SET flaw=x'ff' WHERE sample_id={ONE}",
+    "round-type": "UPDATE round SET stopped=x'ff00'",
     "round-json": "UPDATE round SET config=''",
     **{
         f"{table}-sample": f"INSERT INTO {table} ({names}) VALUES ({values})"
