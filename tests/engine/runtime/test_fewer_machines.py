@@ -14,7 +14,7 @@ from engine.loop import RunStages
 from engine.nodes import caller, messages
 from engine.runtime import machines
 from engine.runtime.spread import Spread
-from tests.support.doors import SECRET, join_at
+from tests.support.doors import SECRET, WITHIN_S, join_at
 from tests.support.spreads import HERE, STEP, joined, known, lines, log, setting, until_wrong
 
 ALONE = "goes on with 1 of 2 machines"
@@ -96,7 +96,7 @@ def test_who_comes_later_takes_part_in_the_next_stages(spread: Spread) -> None:
     spread.end(0.1, True, lambda: None)
     assert not spread.lacks_machines(("verify",), log)
     with spread.launching(RunStages(0, ("verify",)), death=5):
-        assert isinstance(reader.next(5), messages.Begin)
+        assert isinstance(reader.next(WITHIN_S), messages.Begin)
     assert known(spread).fewer == ""
 
 
@@ -112,7 +112,7 @@ def test_the_machines_that_are_there_are_numbered_without_a_gap(three: Spread) -
         pass
     assert not three.lacks_machines(STEP.stages, log)
     with three.launching(STEP, death=5) as (_, handed):
-        mine, begun = worlds.read(handed[0]), reader.next(5)
+        mine, begun = worlds.read(handed[0]), reader.next(WITHIN_S)
     assert isinstance(begun, messages.Begin)
     theirs = msgspec.json.decode(begun.world, type=World)
     assert (mine.nodes, theirs.nodes, theirs.node) == (2, 2, 1)

@@ -17,7 +17,7 @@ from engine.nodes.fetching import fetch
 from engine.processes.exit_reason import how_ended
 from engine.runtime import machines
 from engine.runtime.spread import Spread
-from tests.support.doors import SECRET
+from tests.support.doors import SECRET, WITHIN_S
 from tests.support.spreads import CONFIG, HERE, STEP, joined, lines, log, setting, until_wrong
 
 
@@ -62,7 +62,7 @@ def test_a_launch_begins_everywhere_with_one_key_that_is_not_sent(spread: Spread
             "0",
             "score,judge",
         ]
-        begun = reader.next(5)
+        begun = reader.next(WITHIN_S)
     assert isinstance(begun, messages.Begin)
     assert begun.what == "score, judge of round 0"
     assert mine.key not in begun.world
@@ -114,7 +114,7 @@ def test_the_end_is_waited_for_and_asked_for_where_this_machine_failed(spread: S
     beats: list[int] = []
 
     def beat() -> None:
-        heard = [reader.next(5) for _ in range(2 if not beats else 0)]
+        heard = [reader.next(WITHIN_S) for _ in range(2 if not beats else 0)]
         if heard:
             assert heard[1] == messages.Halt(3.0)
             messages.send(channel, messages.Ended(143, ""))
