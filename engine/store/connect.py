@@ -37,11 +37,11 @@ NEWEST = "m039_unflagged"
 
 
 def reader(project: Path) -> sqlite3.Connection:
-    """A read-only connection; rows come as ``sqlite3.Row``. A project of an older version is brought up to date first.
+    """A read-only connection; rows come as ``sqlite3.Row``. A project of an older version is brought up to date first;
+    where it cannot be written, a copy of it is.
 
     Raises:
-        StoreError: there is no database, it is not one of ours, it is a newer one, or an older one that cannot be
-            written.
+        StoreError: there is no database, it is not one of ours, or it is a newer one.
     """
     db = _read_only(project)
     try:
@@ -56,6 +56,14 @@ def reader(project: Path) -> sqlite3.Connection:
         db.close()
         from engine.store.schema import migrate  # takes 100 ms and is rarely needed
 
+        refused = unwritable(database(project).parent)
+        if refused is not None and refused.errno not in NO_SPACE:
+            try:
+                made = _copied(database(project))
+            except OSError as error:
+                raise _not_here(database(project), error) from None
+            migrate(made)
+            return opened(made / FILE, "mode=rw")
         migrate(project)
         db = _read_only(project)
     return db
@@ -93,7 +101,31 @@ def _is_ours(db: sqlite3.Connection) -> bool:
 
 
 _copies: dict[Path, Scratch] = {}
-"""Of databases on read-only disks whose log holds what the file does not. They go with the program."""
+"""Of databases on read-only disks whose log holds what the file does not, or that are of an older version. They go
+with the program.
+"""
+
+
+def _copied(path: Path) -> Path:
+    """The folder of a copy of a database with its log, made at the first call.
+
+    Raises:
+        OSError: it cannot be read, or there is no room.
+    """
+    if path not in _copies:
+        from engine.files.scratch import Scratch  # few programs need it
+
+        made = Scratch("middo-copy-")
+        atexit.register(made.remove)
+        for end in ("", "-wal"):
+            if (source := path.with_name(f"{path.name}{end}")).exists():
+                shutil.copyfile(source, made.path / f"{FILE}{end}")
+        _copies[path] = made
+    return _copies[path].path
+
+
+def _not_here(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path}: not readable here: {error}. Copy the project to a writable disk.")
 
 
 def _frozen(path: Path) -> sqlite3.Connection:
@@ -106,13 +138,6 @@ def _frozen(path: Path) -> sqlite3.Connection:
     try:
         if not log.exists() or not log.stat().st_size:
             return opened(path, "immutable=1")
-        if path not in _copies:
-            from engine.files.scratch import Scratch  # few programs need it
-
-            made = _copies[path] = Scratch("middo-copy-")
-            atexit.register(made.remove)
-            for each in (path, log):
-                shutil.copyfile(each, made.path / each.name)
-        return opened(_copies[path].path / path.name, "mode=rw")
+        return opened(_copied(path) / FILE, "mode=rw")
     except (sqlite3.DatabaseError, OSError) as error:
-        raise StoreError(f"{path}: not readable here: {error}. Copy the project to a writable disk.") from None
+        raise _not_here(path, error) from None

@@ -14,6 +14,7 @@ from engine.store import commands, read, write
 from engine.store.connect import FILE, reader, writer
 from middo_tui.feed.reader import Reader
 from middo_tui.text.status import gather
+from tests.support.first_release import unpack
 from tests.support.stores import SIZE, Store
 
 NOBODY = 65534
@@ -133,3 +134,12 @@ def test_what_is_no_database_is_said_in_a_closed_folder_too(folder: Path) -> Non
     (folder / "p" / FILE).write_bytes(b"no database at all, but long enough to look like a file of one" * 40)
     close_off(folder / "p")
     assert "not a readable database: " in as_a_user(lambda: str(reader(folder / "p")))
+
+
+def test_one_of_an_older_version_can_be_looked_at(folder: Path) -> None:
+    """A copy is brought up to date: the owner's file is not ours to change."""
+    before = (database := unpack(folder / "old") / FILE).read_bytes()
+    assert "problem" not in seen(unpack(folder / "mine")), "what it takes is loaded"
+    close_off(folder / "old")
+    assert as_a_user(lambda: seen(folder / "old")).startswith("|60|")
+    assert database.read_bytes() == before
