@@ -239,7 +239,13 @@ class LoopView(Struct, frozen=True):
 
     @property
     def progress(self) -> StageView | None:
-        """``current``; in the state ``starting`` while a worker that nothing holds up starts the process for it."""
+        """``current``, in the state ``starting`` while a worker that nothing holds up starts the process for it, and in
+        ``interrupted`` when its worker is gone.
+        """
         stage = self.current
+        if stage is None:
+            return None
+        if stage.state == "running":
+            return replace(stage, state="interrupted") if self.state == "interrupted" else stage
         free = self.state == "running" and not self.trouble and self.holds_until is None
-        return replace(stage, state="starting") if stage and stage.state == "pending" and free else stage
+        return replace(stage, state="starting") if free else stage

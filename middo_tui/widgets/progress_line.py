@@ -9,6 +9,7 @@ from middo_tui.widgets.lines import Line, Lines, Run, width_of
 
 NAME_WIDTH = 9
 LEAST_BAR = 8
+STARTING = "starting: loading libraries"
 
 
 def bar(share: float, width: int, role: str) -> Line:
@@ -24,7 +25,7 @@ def progress_line(stage: StageView | None, width: int) -> Line:
     name = Run(f" {stage.name:<{NAME_WIDTH}}", "strong")
     if not stage.total:
         began = f"started at {number_format.clock(stage.started_at, seconds=True)}" if stage.started_at else "starting"
-        words = {"running": began, "pending": "next", "starting": "starting: loading libraries"}
+        words = {"running": began, "pending": "next", "starting": STARTING}
         return name, Run(guard.fit(words.get(stage.state, stage.state), width - NAME_WIDTH - 2).rstrip(), "dim")
     running = stage.state == "running"
     figures_ = [f"{number_format.count(stage.done)} / {number_format.count(stage.total)}", f"{stage.share:4.0%}"]
@@ -32,6 +33,8 @@ def progress_line(stage: StageView | None, width: int) -> Line:
         figures_.append(number_format.rate(stage.rate))
     elif running and stage.started_at and stage.done < stage.total:  # the first batch or step of a large model: minutes
         figures_.append(f"since {number_format.clock(stage.started_at, seconds=True)}")
+    elif stage.state == "starting":
+        figures_.append("starting")
     if running and (left := stage.left_s) is not None:
         figures_.append(f"{number_format.duration(left)} left")
     while len(figures_) > 1 and width < width_of((name,)) + LEAST_BAR + _room(figures_):

@@ -104,6 +104,7 @@ def test_progress_before_the_first_count() -> None:
 def test_progress_without_a_rate_says_since_when() -> None:
     line = text(progress_line(StageView("train", "running", 0, 2, started_at=1_800_000_000.0), 80))
     assert f"since {number_format.clock(1_800_000_000.0, seconds=True)}" in line
+    assert text(progress_line(StageView("train", "starting", 1, 2), 80)).endswith("1 / 2   50%  starting")
     assert "since" not in text(progress_line(StageView("train", "running", 1, 2, 0.5, 1_800_000_000.0), 80))
 
 
@@ -115,7 +116,9 @@ def test_a_stage_whose_process_starts_is_starting_unless_something_holds_it_up()
         (replace(running, want="pause"), "pending"),
         (replace(running, trouble=MACHINES), "pending"),
         (replace(running, holds_until=1.0), "pending"),
+        (replace(running, stages=(StageView("train", "interrupted", 3, 9),)), "starting"),
         (replace(running, stages=(StageView("train", "running"),)), "running"),
+        (replace(running, worker="idle", stages=(StageView("train", "running"),)), "interrupted"),
     ):
         assert view.progress is not None
         assert view.progress.state == state
