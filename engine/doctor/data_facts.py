@@ -58,10 +58,10 @@ def of_project(project: Path, config: Config) -> DataFacts:
 def _read(db: sqlite3.Connection, tokenizer: Path | None) -> DataFacts:
     longest, prompt, response = db.execute(
         "SELECT max(prompt_tokens + response_tokens), avg(prompt_tokens), avg(response_tokens) FROM signal"
+        " WHERE response_tokens > 0"
     ).fetchone()
     some = db.execute(
-        "SELECT prompt_tokens, response_tokens FROM signal WHERE prompt_tokens + response_tokens IS NOT NULL"
-        " ORDER BY round, sample_id LIMIT ?",
+        "SELECT prompt_tokens, response_tokens FROM signal WHERE response_tokens > 0 ORDER BY round, sample_id LIMIT ?",
         (LOOKED_AT,),
     )
     each = [(row[0], row[1]) for row in some] or _counted(db, forecast.counter(tokenizer))

@@ -197,7 +197,7 @@ def _ran(folder: Path, seconds: float) -> None:
 def test_samples_that_could_not_be_tokenised_are_left_out_of_the_lengths(tmp_path: Path) -> None:
     made = rounds.project(tmp_path, 3)
     none, *others = (sample.id for sample in rounds.dataset(made))
-    lost = Losses(0, none, None, None, None, None, "no answer is left")
+    lost = Losses(0, none, None, None, 0, 0, "no answer is left")
     made.ctx("score").save([lost, *(Losses(0, id, 1.0, 1.0, 5, 7) for id in others)])
     found = data_facts.of_project(made.folder, made.config)
     assert (found.lengths, found.mean, found.longest) == ((12, 12), 12.0, 12)
