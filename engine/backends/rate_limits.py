@@ -49,16 +49,16 @@ class Bucket:
 class Gate:
     """Holds back all calls while a provider has asked for a pause: one 429 stops the calls behind it as well."""
 
-    def __init__(self) -> None:
-        self._opens = 0.0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._opens, self._clock = 0.0, clock
 
     def shut(self, seconds: float) -> None:
         """Hold back all calls for at least ``seconds``; a shorter request never opens it earlier."""
-        self._opens = max(self._opens, time.monotonic() + seconds)
+        self._opens = max(self._opens, self._clock() + seconds)
 
     async def passed(self) -> None:
         """Wait until it is open. Calls that waited go out spread over a tenth of the wait, not all at once."""
-        while (wait := self._opens - time.monotonic()) > 0:
+        while (wait := self._opens - self._clock()) > 0:
             await asyncio.sleep(wait * (1 + random.random() / 10))
 
 

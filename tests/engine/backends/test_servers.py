@@ -14,6 +14,7 @@ import pytest
 from engine.backends import Generation, Lost
 from engine.backends.chat import Chat
 from engine.backends.openai import PATIENCE_S, Endpoint, EndpointLimits
+from engine.backends.rate_limits import Gate
 from engine.backends.servers import LONGEST_REST_S, Server, Servers
 from engine.config import schema as configs
 from engine.doctor import endpoint as endpoint_check
@@ -154,7 +155,7 @@ def test_a_call_that_every_server_puts_off_ends(monkeypatch: pytest.MonkeyPatch)
     )
     endpoint.servers._clock = lambda: now[0]
     for server in endpoint.all:
-        server.gate._clock = lambda: now[0]
+        server.gate = Gate(lambda: now[0])
 
     async def put_off(*_: object) -> None:
         now[0], asked[0] = now[0] + 1.2, asked[0] + 1
