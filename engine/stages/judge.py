@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from engine.backends import Generates
 from engine.backends.hf import HF
 from engine.backends.shared_prefixes import why_alone
 from engine.chat import batches
@@ -157,7 +158,7 @@ def _sampled(raters: _Raters, judge: HF, batch: _RequestBatch) -> list[Rated]:
 
 
 def _draw(
-    raters: _Raters, judge: HF, chats: Sequence[Sequence[Message]], first: Key, attempt: int
+    raters: _Raters, judge: Generates, chats: Sequence[Sequence[Message]], first: Key, attempt: int
 ) -> list[tuple[str, str | None]]:
     how = raters.how
     replies = judge.generate(

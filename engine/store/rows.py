@@ -85,9 +85,6 @@ class Threshold(Row, frozen=True):
     detail: str | None = None
 
 
-RewriteState = Literal["owed", "prompted", "proposed", "failed", "kept", "rejected", "accepted"]
-
-
 AGAIN = -1
 """``Rewrite.draw`` of what a round asks a second time."""
 

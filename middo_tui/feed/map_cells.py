@@ -35,10 +35,6 @@ class MapCell(Struct, frozen=True):
         return sum(count for _, count in self.counts)
 
 
-Cells = Mapping[tuple[int, int], MapCell]
-"""By (row from the top, column)."""
-
-
 class MapWindow(Struct, frozen=True):
     """A rectangle of the map, ``width`` x ``height`` cells."""
 

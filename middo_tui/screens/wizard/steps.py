@@ -65,7 +65,6 @@ class Step(Vertical):
     TITLE: ClassVar[str]
     QUESTION: ClassVar[str]
     FOOT: ClassVar[tuple[tuple[str, str], ...]] = (("enter", "next"), ("↑↓", "choose"))
-    CAN_FOCUS = False
 
     def __init__(self, draft: Draft) -> None:
         super().__init__()
