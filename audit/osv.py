@@ -24,6 +24,7 @@ class Event(msgspec.Struct, frozen=True):
 
     @property
     def version(self) -> str:
+        """The one version that it names."""
         return self.introduced or self.fixed or self.last_affected or self.limit or ""
 
 
@@ -35,6 +36,8 @@ class VersionRange(msgspec.Struct, frozen=True):
 
 
 class Package(msgspec.Struct, frozen=True):
+    """A package of an ecosystem: ``PyPI`` and its name there."""
+
     ecosystem: str
     name: str
 
@@ -65,6 +68,7 @@ class Advisory(msgspec.Struct, frozen=True):
 
     @property
     def ids(self) -> frozenset[str]:
+        """All that it is called: its own id and its aliases."""
         return frozenset({self.id, *(self.aliases or ())})
 
     @property

@@ -147,6 +147,7 @@ def _mend(operation: Operation, folder: Path, states: States, ended: str) -> dic
 
 
 def difference(now: dict[str, Any], then: dict[str, Any]) -> str:
+    """Which keys differ, with the beginnings of the first three."""
     parts = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
     shown = {key: (str(now.get(key))[:80], str(then.get(key))[:80]) for key in parts[:3]}
     return f"{', '.join(parts)} differ: {shown}"

@@ -23,9 +23,12 @@ class TurnText(Protocol):
     """What is looked at of a turn of a conversation."""
 
     @property
-    def content(self) -> str: ...
+    def content(self) -> str:
+        """What the turn says."""
+
     @property
-    def tool_calls(self) -> str: ...
+    def tool_calls(self) -> str:
+        """Its tool calls as JSON; "" for none."""
 
 
 class Suspicion(Struct, frozen=True):

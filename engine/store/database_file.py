@@ -105,6 +105,7 @@ def newer(project: Path, unknown: Sequence[str]) -> StoreError:
 
 
 def opened(path: Path, how: str) -> sqlite3.Connection:
+    """The SQLite file ``path``, with rows by name. ``how``: the parameters of its URI."""
     db = sqlite3.connect(f"file:{quoted(path)}?{how}", uri=True, check_same_thread=False, isolation_level=None)
     db.row_factory = sqlite3.Row
     db.execute(f"PRAGMA busy_timeout={BUSY_MS}")

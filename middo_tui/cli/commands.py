@@ -53,6 +53,7 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; ``open`` for a folder."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             if not Path(args[0]).exists():
                 raise click.UsageError(clean(self._meant(args[0])).text, ctx)
@@ -81,6 +82,7 @@ class Program(click.Group):
         return f"Did you mean `middo-tui {near[0]}`?" if near else ""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run it; an error of ours is a line and an exit code."""
         try:
             return super().invoke(ctx)
         except MiddoError as error:
