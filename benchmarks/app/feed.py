@@ -86,7 +86,8 @@ def counting(project: Path, round: int, times: int) -> list[Row]:
 
 def differences(times: int) -> list[Row]:
     """Opening a difference of 3,000 words: found and laid out at 80 columns; then again, as when it was prefetched."""
-    opened, again = [], []
+    opened: list[float] = []
+    again: list[float] = []
     for turn in range(times):
         old, new = pair((0.02, 0.1, 0.3, 0.6)[turn % 4], seed=turn)
         for found in (opened, again):

@@ -71,7 +71,7 @@ def main(size: int) -> str:
     rows.append(("counts, over the cap, again", spent(lambda _: preview.counts(over), REPEATS)))
     rows.append(("histogram of 60 bins, first", spent(lambda _: preview.histogram("quality", 60), 1)))
     for axis in AXES:
-        rows.append((f"mixture, {axis}, first", spent(lambda _, a=axis: preview.for_mixture(a), 1)))
+        rows.append((f"mixture, {axis}, first", spent(lambda _: preview.for_mixture(axis), 1)))  # noqa: B023
     lines = [f"| {name} | {figures} |" for name, figures in rows]
     head = f"# The threshold preview\n\n`python -m benchmarks.app.preview {size}`\n\n"
     head += f"Milliseconds of processor time at {size:,} samples, on one thread.\n\n"

@@ -37,7 +37,9 @@ def listed(project: Path, round: int, sorts: tuple[str, ...] = INDEXED_SORTS) ->
     """Ask the store what will be on the screen."""
     pages = Pages(project)
     try:
-        total, first, last = 0, {}, {}
+        total = 0
+        first: dict[str, str] = {}
+        last: dict[str, str] = {}
         for sort in ("seq", *sorts):
             for rows, down in ((first, sort not in RISING), (last, sort in RISING)):
                 ids = array("q")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.errors import UsageError
+from engine.errors import DataError, UsageError
 from engine.project import folder as projects
 from engine.project.fork import fork
 from engine.store import commands, labels, overrides, read
@@ -190,7 +190,7 @@ def _settings(folder: Path) -> None:
 def _import(folder: Path) -> str | None:
     try:
         projects.add(folder / "P", [folder / "more.json"])
-    except projects.DataError as error:
+    except DataError as error:
         if "already in the project" not in str(error):
             raise
     return None

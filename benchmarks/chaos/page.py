@@ -62,11 +62,12 @@ def text(found: Sequence[Outcome], args: argparse.Namespace, whole: Mapping[str,
         lines += ["## Calls that fail, and deaths at a call\n", *_every(whole)]
         lines += _table("disturbed", calls, lambda one: one.operation)
         lines += ["", *_table("fault", calls, lambda one: one.fault), ""]
-    for title, by, chosen in (
+    parts: tuple[tuple[str, str, Callable[[Outcome], bool]], ...] = (
         ("Torn files", "looked at by", lambda one: one.fault == "torn file"),
         ("A teacher that lies, hangs or dies", "lie", lambda one: one.operation == "teacher's endpoint"),
         ("Processes stopped and killed", "what", lambda one: one.operation == "whole run"),
-    ):
+    )
+    for title, by, chosen in parts:
         if some := [one for one in rest if chosen(one)]:
             of = (lambda one: one.operation) if title == "Torn files" else (lambda one: one.fault)
             lines += [f"## {title}\n", *_table(by, some, of), ""]

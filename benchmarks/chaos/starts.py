@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.chaos.operations import LIGHT, Operation
@@ -65,7 +66,7 @@ def _proposed(project: Path) -> tuple[int, str]:
 
 # ------------------------------------------------------------------------------------------------- stages
 
-SETTINGS = {
+SETTINGS: dict[str, dict[str, object]] = {
     "train": {"batch_size": 4, "epochs": 1, "gradient_checkpointing": False, "checkpoint_steps": 1, "method": "lora"},
     "score": {"token_budget": 200, "min_cluster_size": 2},
     "judge": {"min_digit_mass": 0.0, "token_budget": 4096},
@@ -103,9 +104,9 @@ def stage_starts(folder: Path) -> None:
     data = folder / "tiny.json"
     chats = tiny.chats(SAMPLES)
     data.write_text(json.dumps([{"instruction": c[0].content, "output": c[1].content} for c in chats]))
-    whole_settings = {**SETTINGS, "model": {"name": str(model), "max_length": 96, "device": "cpu", "threads": 1}}
+    own: dict[str, object] = {"name": str(model), "max_length": 96, "device": "cpu", "threads": 1}
     place = folder / NAMES[0]
-    projects.create(place / "P", [data], whole_settings)
+    projects.create(place / "P", [data], {**SETTINGS, "model": own})
     commands.set_plan(place / "P", 1, auto=True)
     db = writer(place / "P")
     write.open_round(db, 0, configs.snapshot(configs.load(place / "P")), NAMES, closing=False, stopped=None)
@@ -137,6 +138,4 @@ def stage_operations() -> tuple[Operation, ...]:
     """Each stage; a disturbed one goes on when it is run again."""
     light = {one.name: one for one in LIGHT}
     like = light["prune"]
-    return tuple(
-        like._replace(name=stage, act=lambda folder, stage=stage: run(folder, stage), atomic=False) for stage in NAMES
-    )
+    return tuple(like._replace(name=stage, act=partial(run, stage=stage), atomic=False) for stage in NAMES)

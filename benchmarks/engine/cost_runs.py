@@ -89,8 +89,8 @@ class Measured:
 
 def settings(case: Case, model: Path) -> dict[str, dict[str, object]]:
     """The settings of a case's project."""
-    where = {"name": str(model), "max_length": 512, "device": "cpu", "threads": 1}
-    train = {"batch_size": case.batch, "gradient_accumulation": 32 // case.batch}
+    where: dict[str, object] = {"name": str(model), "max_length": 512, "device": "cpu", "threads": 1}
+    train: dict[str, object] = {"batch_size": case.batch, "gradient_accumulation": 32 // case.batch}
     return {**SETTINGS, "train": train, "model": where}
 
 

@@ -59,7 +59,7 @@ def _context(folder: Path, stage: str) -> StoreCtx:
 def _create(folder: Path, rows: list[dict[str, str]], settings: Settings) -> None:
     data = folder.parent / f"{folder.name}.json"
     data.write_text(json.dumps(rows), encoding="utf-8")
-    project.create(folder, [data], {"data": {"heldout_share": 0.0}} | settings)
+    project.create(folder, [data], {"data": {"heldout_share": 0.0}, **settings})
 
 
 def _model(path: Path, length: int = MAX_LENGTH) -> dict[str, object]:

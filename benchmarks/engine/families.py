@@ -92,9 +92,14 @@ def rows_of(folder: Path) -> list[Any]:
     return found
 
 
-def apart(ours: Sequence[float], plain: Sequence[float]) -> float:
-    """The largest absolute difference."""
-    return max(abs(a - b) for a, b in zip(ours, plain, strict=True))
+def apart(ours: Sequence[float | None], plain: Sequence[float]) -> float:
+    """The largest absolute difference.
+
+    Raises:
+        ValueError: one of ours is missing, or the lengths differ.
+    """
+    there = [value for value in ours if value is not None]
+    return max(abs(a - b) for a, b in zip(there, plain, strict=True))
 
 
 def losses(folder: Path, scratch: Path) -> Figures:
@@ -264,7 +269,7 @@ def trained(
         trainers.trainer = build
     final = ctx.artifact(CHECKPOINT)
     assert final is not None
-    return [row.loss for row in ctx.rows(Metric)], final, seen.get("begun", {})
+    return [row.loss for row in ctx.rows(Metric) if row.loss is not None], final, seen.get("begun", {})
 
 
 PARTS: Mapping[str, Callable[[Path, Path], Figures]] = {

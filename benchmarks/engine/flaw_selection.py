@@ -49,7 +49,9 @@ def selected(
         How many rows were asked about (``calls``), ``selected`` and truly flawed among them (``right``), and
         ``flawed`` in all.
     """
-    samples, flaws, flawed = [], [], set()
+    samples: list[Sample] = []
+    flaws: list[Flaw] = []
+    flawed: set[int] = set()
     for i, ((row, true), score, lens) in enumerate(zip(rows, scores.tolist(), lenses, strict=True)):
         chat = (Message("user", row.prompt), Message("assistant", row.answer))
         id = content_id(chat)

@@ -26,6 +26,7 @@ from benchmarks import ROOT
 from benchmarks.measured import machine, piece, run_piece, table
 from benchmarks.world import random_llama
 from engine.doctor import memory
+from engine.stage import Ctx
 
 DOCUMENT = ROOT / "docs" / "benchmarks" / "memory.md"
 MIB = 2**20
@@ -207,7 +208,12 @@ def work(name: str, device: str, scratch: Path) -> tuple[Mapping[str, Any], Mapp
     ctx = make_project(scratch / name, model, how, device)
     if how.stage in ("score", "judge"):
         _untrained(ctx)
-    stages = {"train": train.run, "score": score.run, "judge": judge.run, "rewrite": partial(_rewrite, how)}
+    stages: dict[str, Callable[[Ctx], object]] = {
+        "train": train.run,
+        "score": score.run,
+        "judge": judge.run,
+        "rewrite": partial(_rewrite, how),
+    }
     with Peak(cuda) as peak:
         stages[how.stage](ctx)
     shape = memory.read_shape(model)

@@ -137,7 +137,7 @@ def padded(scratch: Path, data: Path, rows: int) -> Found:
     return {}, {"train_s": time.process_time() - start, "own_tokens": _own_tokens(data, rows)}
 
 
-ALIKE = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "max_length": MAX_LENGTH}
+ALIKE: dict[str, Any] = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 8, "max_length": MAX_LENGTH}
 PIECES: dict[str, Callable[[Path, Path, int], Found]] = {
     "ours-lora": ours(method="lora", gradient_checkpointing=True),
     "trl-lora": trl(lora=True, **ALIKE),

@@ -169,7 +169,7 @@ def main() -> None:
 
 def lines(found: dict[str, list[tuple[int, int, int]]]) -> list[tuple[str, ...]]:
     """The page's table; bytes a row between one size and the one before it."""
-    out = []
+    out: list[tuple[str, ...]] = []
     for stage, sizes in found.items():
         for at, (count, before, peak) in enumerate(sizes):
             grown, each = peak - before, ""

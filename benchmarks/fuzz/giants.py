@@ -108,8 +108,12 @@ def read_all(folder: Path) -> Iterator[Giant]:
         command = [sys.executable, "-m", "benchmarks.fuzz.giants", name, str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         words = done.stdout.strip().splitlines()
-        told = json.loads(words[-1]) if words else {"ended": f"died: {done.stderr.strip()[-200:]}", "memory": 0}
-        yield Giant(name, told["ended"], time.monotonic() - began, told["memory"] / 1024)
+        seconds = time.monotonic() - began
+        if words:
+            told = json.loads(words[-1])
+            yield Giant(name, told["ended"], seconds, told["memory"] / 1024)
+        else:
+            yield Giant(name, f"died: {done.stderr.strip()[-200:]}", seconds, 0.0)
 
 
 def main(name: str, folder: Path) -> None:

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     sys.stdout.write(text)
     if args.page:
         args.page.write_text(text, encoding="utf-8")
-    return int(any(one.broken for one in [*found, *giants]))
+    return int(any(one.broken for one in found) or any(one.broken for one in giants))
 
 
 def _giants() -> Iterator[Giant]:

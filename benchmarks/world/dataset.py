@@ -36,8 +36,9 @@ class Data:
     @classmethod
     def empty(cls, size: int) -> Data:
         """Room for ``size`` samples."""
-        whole, real = (lambda: np.zeros(size, np.int64)), (lambda: np.zeros(size, np.float64))
-        return cls(whole(), whole(), whole(), real(), real(), whole(), whole())
+        id, seq, topic, prompt, response = (np.zeros(size, np.int64) for _ in range(5))
+        flaw, hard = (np.zeros(size, np.float64) for _ in range(2))
+        return cls(id, seq, topic, flaw, hard, prompt, response)
 
     def put(self, at: int, id: int, seq: int, topic: int, flawed: bool, turns: Sequence[Message]) -> None:
         """One sample; a digest of its content stands in for chance, so that equal rows get equal signals."""

@@ -24,7 +24,8 @@ def rewrites(
     """A rewrite of every selected sample (a replaced one once); returns state and messages by (place, axis)."""
     bad = set(chosen["quality"])
     pending = [(i, axis) for axis in AXES for i in chosen[axis] if axis != "complexity" or i not in bad]
-    out, rows, decisions = {}, [], []
+    out: dict[tuple[int, str], tuple[str, str]] = {}
+    rows, decisions = [], []
     at = START + round * 6 * HOUR + 4 * HOUR
     for number, (i, axis) in enumerate(pending):
         text = db.execute("SELECT messages FROM sample WHERE id=?", (int(data.id[i]),)).fetchone()[0]

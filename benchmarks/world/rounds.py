@@ -50,7 +50,7 @@ def write_rounds(db: sqlite3.Connection, data: Data, seed: int, settings: dict[s
             settings["select"] = {f"m_{axis}": m for axis, m in strictness(found, marks).items()}
             text = defaults.render(settings)
         config = configs.parse(text, "config.toml")
-        m = {axis: getattr(config.select, f"m_{axis}") for axis in AXES}
+        m: dict[str, float] = {axis: getattr(config.select, f"m_{axis}") for axis in AXES}
         with transaction(db):
             _open(db, round, configs.snapshot(config))
             _write_signals(db, round, data, found)
@@ -208,7 +208,7 @@ def strictness(found: dict[str, Any], marks: dict[str, tuple[float, float]]) -> 
     z = {name: sign * (found[name] - marks[name][0]) / marks[name][1] for name, sign in SIDES.items()}
     by_axis = {"complexity": np.minimum(z["loss_before"], z["loss_after"]), "diversity": z["similarity"]}
     by_axis["quality"] = z["quality"]
-    out = {}
+    out: dict[str, float] = {}
     for axis in AXES:
         values = by_axis[axis][np.isfinite(by_axis[axis])]
         share = min(SELECTED[axis], MOST[axis] / len(values))
