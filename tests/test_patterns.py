@@ -71,10 +71,10 @@ def attack(name: str, pattern: re.Pattern[str] | re.Pattern[bytes]) -> None:
                 text = beginning + pump * (LONG // len(pump)) + end
                 subject = text.encode() if isinstance(pattern.pattern, bytes) else text
                 signal.setitimer(signal.ITIMER_VIRTUAL, CPU_S)
-                pattern.match(subject)  # type: ignore[arg-type]
-                pattern.fullmatch(subject)  # type: ignore[arg-type]
+                pattern.match(subject)
+                pattern.fullmatch(subject)
                 if name not in AT_ONE_PLACE:
-                    pattern.sub(subject[:0], subject)  # type: ignore[type-var]
+                    pattern.sub(subject[:0], subject)
     signal.setitimer(signal.ITIMER_VIRTUAL, 0)  # the next module's imports are not the pattern's work
 
 

@@ -62,6 +62,6 @@ def test_the_metadata_is_that_of_the_project(wheel: zipfile.ZipFile) -> None:
     info = f"middo_tui-{project['version']}.dist-info"
     found = Parser().parsestr(wheel.read(f"{info}/METADATA").decode())
     assert (found["Version"], found["License-Expression"]) == (project["version"], "Apache-2.0")
-    assert len(found.get_all("Requires-Dist")) >= len(project["dependencies"])
-    assert set(found.get_all("Provides-Extra")) == set(project["optional-dependencies"])
+    assert len(found.get_all("Requires-Dist", [])) >= len(project["dependencies"])
+    assert set(found.get_all("Provides-Extra", [])) == set(project["optional-dependencies"])
     assert "middo-tui = middo_tui.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()

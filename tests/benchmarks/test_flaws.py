@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.engine import flaws, flaws_page
-from benchmarks.engine.flaw_readings import Readings, Subject
+from benchmarks.engine.flaw_readings import Readings, Subject, Values
 from benchmarks.engine.flaw_selection import selected
 from benchmarks.world.planted_flaws import KINDS, Row
 from tests.support import tiny
@@ -37,7 +37,7 @@ def test_every_row_is_measured_clean_and_with_its_kinds() -> None:
 
 def test_a_draw_spoils_its_share_and_the_same_seed_the_same_rows() -> None:
     found = flaws.cases(ROWS, 4)
-    values = [{"loss": 9.0 if case.kind else 1.0, "ifd": float(bool(case.kind))} for case in found]
+    values: list[Values] = [{"loss": 9.0 if case.kind else 1.0, "ifd": float(bool(case.kind))} for case in found]
     drawn = flaws.draw(found, values, 0.25, seed=3)
     assert [case.place for case in drawn.cases] == list(range(len(ROWS)))
     assert drawn.flawed.sum() == 3

@@ -5,12 +5,12 @@ import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def _locked() -> dict[str, tuple[str, str]]:
+def _locked() -> dict[NormalizedName, tuple[str, str]]:
     """Version and the text of its entry by canonical name."""
     text = (ROOT / "requirements.lock").read_text()
     entries = re.findall(r"^([\w.-]+)==([^\s;]+)(.*(?:\n {4}--hash.*)*)", text, re.M)
@@ -28,9 +28,9 @@ def test_every_dependency_is_locked_in_the_version_that_is_tested() -> None:
         assert name in locked, f"{name} is missing: run make lock"
         assert requirement.specifier.contains(locked[name][0]), f"{name} is too old or too new: run make lock"
     differing = {
-        name: (locked[name][0], tested[name])
-        for name in locked.keys() & tested.keys()
-        if locked[name][0] != tested[name]
+        name: (version, tested[name])
+        for name, (version, _) in locked.items()
+        if name in tested and version != tested[name]
     }
     assert not differing, f"constraints.txt and requirements.lock differ: run make lock: {differing}"
 

@@ -132,10 +132,11 @@ def test_a_locale_with_few_characters_gets_what_it_has(data: Path, tmp_path: Pat
     named = data.rename(tmp_path / "Gr\N{LATIN SMALL LETTER U WITH DIAERESIS}n.json")
     environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     base = [sys.executable, "-m", "middo_tui.cli"]
-    for args in (["init", tmp_path / "\N{CJK UNIFIED IDEOGRAPH-65E5}", "--data", named], ["keys"]):
+    made = str(tmp_path / "\N{CJK UNIFIED IDEOGRAPH-65E5}")
+    for args in (["init", made, "--data", named], ["keys"]):
         done = subprocess.run([*base, *args], capture_output=True, env=environ, check=True)
         assert b"Gr\xfcn.json: alpaca" in done.stdout or b"pause" in done.stdout
-    shown = [*base, "status", tmp_path / "\N{CJK UNIFIED IDEOGRAPH-65E5}"]
+    shown = [*base, "status", made]
     assert b"project  ?\n" in subprocess.run(shown, capture_output=True, env=environ, check=True).stdout
     facts = subprocess.run([*shown, "--json"], capture_output=True, env=environ, check=True).stdout
     assert json.loads(facts)["project"] == "\N{CJK UNIFIED IDEOGRAPH-65E5}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,7 @@ def foreign_rows(n: int) -> list[tuple[str, str]]:
     return [(f"{q} ({i})", f"{a} ({i})") for i, (q, a) in zip(range(n), FOREIGN * n, strict=False)]
 
 
-FORMATS = {
+FORMATS: dict[str, Callable[[str, str], dict[str, object]]] = {
     "alpaca": lambda q, a: {"instruction": q, "input": "", "output": a},
     "messages": lambda q, a: {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]},
 }

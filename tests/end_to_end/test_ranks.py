@@ -12,7 +12,7 @@ import pytest
 from engine.demo.project import create_demo
 from engine.store import read, write
 from engine.store.connect import reader, writer
-from engine.store.rows import CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Selection
+from engine.store.rows import CachedLoss, Flaw, Lenses, Losses, Neighbourhood, Ratings, Row, Selection
 from middo_tui.feed.view import MARKS
 from tests.support.dying_rank import ITSELF, doomed
 from tests.support.processes import cli, following, kill, read_until, run_child, status
@@ -106,7 +106,7 @@ def reasons(project: Path) -> str:
         db.close()
 
 
-def signals(project: Path) -> dict[type, list[object]]:
+def signals(project: Path) -> dict[type, list[Row]]:
     """All signals and what was selected by them."""
     db = reader(project)
     try:

@@ -81,8 +81,8 @@ def test_the_key_is_nowhere(tmp_path: Path) -> None:
         out.mkdir()
         for name in ("alpaca", "messages"):
             assert cli("export", home, out / f"{name}.json", "--format", name).returncode == 0
-        for words in (["status", home], ["status", home, "--json"], ["doctor", home]):
-            said = cli(*words)
+        for words in (["status"], ["status", "--json"], ["doctor"]):
+            said = cli(*words, home)
             assert KEY[:12] not in said.stdout + said.stderr
         assert leaks(out) == [] == leaks(home)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from copy import deepcopy
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -30,7 +31,7 @@ class AdapterServer(Server):
         self.rank = 16
         self.adapters: dict[str, str] = {}
         self.log: list[str] = []
-        self.told = lambda logprob: logprob
+        self.told: Callable[[float], float] = lambda logprob: logprob
         self.positions: Any = 512
         self.garbled = False
         self._base = self._read(base)

@@ -164,7 +164,8 @@ def batch_handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
         def _route(self, verb: str, otherwise: Callable[[], None]) -> None:
             parts = self.path.partition("?")[0].removeprefix("/v1/").split("/")
             if parts[0] not in ("files", "batches"):
-                return otherwise()
+                otherwise()
+                return
             sent = self.rfile.read(int(self.headers["Content-Length"] or 0))
             kind = parts[0] if len(parts) == 1 else parts[-1] if len(parts) == 3 else parts[0].removesuffix("s")
             kind = "batch" if parts[0] == "batches" and len(parts) == 2 else kind
@@ -174,22 +175,28 @@ def batch_handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
                 queue = server.faults.get(step, [])
                 fault = queue.pop(0) if queue else ""
             if server.key and self.headers["Authorization"] != f"Bearer {server.key}":
-                return self._error(401, f"Incorrect API key provided: {self.headers['Authorization']}")
-            if server.without:
-                return self._error(404, "Not Found")
-            if fault == "cut":
-                return self._cut()
-            if fault.isdigit():
+                self._error(401, f"Incorrect API key provided: {self.headers['Authorization']}")
+            elif server.without:
+                self._error(404, "Not Found")
+            elif fault == "cut":
+                self._cut()
+            elif fault.isdigit():
                 headers = {"Retry-After": server.retry_after} if fault == "429" else {}
-                return self._error(int(fault), f"fault {fault}", headers)
+                self._error(int(fault), f"fault {fault}", headers)
+            else:
+                self._desk(step, parts, sent, fault)
+
+        def _desk(self, step: str, parts: list[str], sent: bytes, fault: str) -> None:
+            """Do it, and tell of it as ``fault`` says."""
             with server.desk:
                 status, reply = self._done(step, parts, sent)
             server.watch(step)
             if fault == "lost":
-                return self._cut()
-            if fault == "half":
-                return self._broken(reply)
-            return self._raw(status, reply)
+                self._cut()
+            elif fault == "half":
+                self._broken(reply)
+            else:
+                self._raw(status, reply)
 
         def _done(self, step: str, parts: list[str], sent: bytes) -> tuple[int, bytes]:
             """Do a step; its status and reply."""
@@ -219,9 +226,11 @@ def batch_handler(server: BatchServer) -> type[BaseHTTPRequestHandler]:
         def _file(self, sent: bytes) -> bytes:
             """The file in a multipart form."""
             form = message_from_bytes(b"Content-Type: " + self.headers["Content-Type"].encode() + b"\r\n\r\n" + sent)
-            fields = {part.get_param("name", header="content-disposition"): part for part in form.get_payload()}
+            fields = {part.get_param("name", header="content-disposition"): part for part in form.walk()}
             assert fields["purpose"].get_payload() == "batch"
-            return fields["file"].get_payload(decode=True)
+            file = fields["file"].get_payload(decode=True)
+            assert isinstance(file, bytes)
+            return file
 
         def _broken(self, reply: bytes) -> None:
             """Promise all, send half, hang up."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support import tiny
 
-Make = Callable[[Path], None]
+Make = Callable[[Path], object]
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 123\n"
 WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
 ASKS_PARTS = (
@@ -71,11 +71,11 @@ def _cut_off(folder: Path) -> None:
 
 
 BAD: dict[str, tuple[Make, str]] = {
-    "pointer": (lambda f: f.joinpath(WEIGHTS).write_text(POINTER) and None, "git lfs pull"),
-    "pointer_tokenizer": (lambda f: f.joinpath("tokenizer.json").write_text(POINTER) and None, "git lfs pull"),
+    "pointer": (lambda f: f.joinpath(WEIGHTS).write_text(POINTER), "git lfs pull"),
+    "pointer_tokenizer": (lambda f: f.joinpath("tokenizer.json").write_text(POINTER), "git lfs pull"),
     "cut_off": (_cut_off, "bytes instead of"),
-    "garbage": (lambda f: f.joinpath(WEIGHTS).write_bytes(b"\xff" * 500) and None, "not a safetensors file"),
-    "pickles": (lambda f: f.joinpath(WEIGHTS).rename(f / "pytorch_model.bin") and None, "no *.safetensors"),
+    "garbage": (lambda f: f.joinpath(WEIGHTS).write_bytes(b"\xff" * 500), "not a safetensors file"),
+    "pickles": (lambda f: f.joinpath(WEIGHTS).rename(f / "pytorch_model.bin"), "no *.safetensors"),
     "shard_missing": (
         lambda f: _index(
             f, weight_map={"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
@@ -86,8 +86,8 @@ BAD: dict[str, tuple[Make, str]] = {
     "adapter": (lambda f: _adapter(f, beside=False), 'name = "owner/base" is its base'),
     "adapter_beside": (lambda f: _adapter(f, beside=True), "which is ambiguous"),
     "config_missing": (lambda f: f.joinpath("config.json").unlink(), "config.json: missing"),
-    "config_list": (lambda f: f.joinpath("config.json").write_text("[]") and None, "not a JSON object"),
-    "config_cut_off": (lambda f: f.joinpath("config.json").write_text('{"a"') and None, "cannot be read"),
+    "config_list": (lambda f: f.joinpath("config.json").write_text("[]"), "not a JSON object"),
+    "config_cut_off": (lambda f: f.joinpath("config.json").write_text('{"a"'), "cannot be read"),
     "family_unknown": (
         lambda f: changed(f / "config.json", model_type="own", auto_map={"AutoConfig": "x.Y"}),
         "needs its own Python code",
@@ -95,13 +95,13 @@ BAD: dict[str, tuple[Make, str]] = {
     "layers_missing": (lambda f: changed(f / "config.json", num_hidden_layers=3), "lack 9 weights"),
     "other_sizes": (lambda f: changed(f / "config.json", intermediate_size=48), "cannot load the model"),
     "tokenizer_missing": (lambda f: f.joinpath("tokenizer.json").unlink(), "no tokenizer"),
-    "tokenizer_garbage": (lambda f: f.joinpath("tokenizer.json").write_text("{}") and None, "no usable tokenizer"),
+    "tokenizer_garbage": (lambda f: f.joinpath("tokenizer.json").write_text("{}"), "no usable tokenizer"),
     "tokenizer_config_list": (
-        lambda f: f.joinpath("tokenizer_config.json").write_text("[]") and None,
+        lambda f: f.joinpath("tokenizer_config.json").write_text("[]"),
         "no usable token",
     ),
     "sentencepiece_alone": (
-        lambda f: f.joinpath("tokenizer.json").rename(f / "tokenizer.model") and None,
+        lambda f: f.joinpath("tokenizer.json").rename(f / "tokenizer.model"),
         "has no tokenizer.json, and cannot be read otherwise here",
     ),
     "quantised_somehow": (lambda f: changed(f / "config.json", quantization_config="fp8"), "cannot load the model"),
@@ -120,7 +120,7 @@ BAD: dict[str, tuple[Make, str]] = {
     ),
     "padding_outside": (lambda f: changed(f / "config.json", pad_token_id=4000), "cannot load the model"),
     "generation_list": (
-        lambda f: f.joinpath("generation_config.json").write_text("[]") and None,
+        lambda f: f.joinpath("generation_config.json").write_text("[]"),
         "cannot load the model",
     ),
     "heads_none": (lambda f: changed(f / "config.json", num_attention_heads=0), "cannot load the model"),
@@ -129,7 +129,7 @@ BAD: dict[str, tuple[Make, str]] = {
         "no usable tokenizer",
     ),
     "template_without_end": (
-        lambda f: f.joinpath("chat_template.jinja").write_text("{% for i in range(999999999) %}{% endfor %}") and None,
+        lambda f: f.joinpath("chat_template.jinja").write_text("{% for i in range(999999999) %}{% endfor %}"),
         "changes the text of a user or assistant turn",
     ),
     "positions_no_number": (
@@ -164,7 +164,7 @@ BAD: dict[str, tuple[Make, str]] = {
     ),
     "template_missing": (lambda f: _template(f, None), "no chat template"),
     "template_null": (_null, "no chat template"),
-    "template_empty": (lambda f: f.joinpath("chat_template.jinja").write_text("") and None, "no chat template"),
+    "template_empty": (lambda f: f.joinpath("chat_template.jinja").write_text(""), "no chat template"),
     "template_named": (
         lambda f: _template(f, [{"name": n, "template": tiny.TEMPLATE} for n in ("rag", "tool_use")]),
         "named rag, tool_use, and no default",

@@ -52,7 +52,7 @@ def reviewing(project: Path, count: int = 3 * PER_AXIS, old: Any = old_text, new
         Threshold(0, "similarity", "diversity", 0.8, 0.1, 1.0, 0.7, None),
         Threshold(0, "quality", "quality", 6.0, 1.0, 1.0, 5.0, None),
     ]
-    keys = []
+    keys: list[Key] = []
     for i, sample in enumerate(samples):
         axis = AXES[i * 3 // max(count, 3)]
         prompt, response = new(i)

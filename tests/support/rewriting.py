@@ -64,4 +64,4 @@ def run(
 def rows(made: tiny.Project) -> list[Rewrite]:
     """By axis and place."""
     place = {s.id: s.seq for s in rounds.dataset(made)}
-    return sorted(made.ctx("x").rows(Rewrite), key=lambda r: (AXES.index(r.axis), place[r.sample_id]))  # type: ignore[arg-type]
+    return sorted(made.ctx("x").rows(Rewrite), key=lambda r: (AXES.index(r.axis), place[r.sample_id]))

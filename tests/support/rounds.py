@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from engine.backends import Call, Generation
+from engine.backends import Call, Generation, ReplyProgress
 from engine.config.schema import Config
 from engine.loop import NAMES
 from engine.store import read, write
@@ -87,7 +87,9 @@ class Scripted:
         self.calls.append((tuple(chat[-1].content for chat in chats), seed, temperature))
         return [self.answer(chat, seed) for chat in chats]  # type: ignore[operator]
 
-    def write(self, calls: Sequence[Call], *, rows: int, watch: object, keep: Path) -> list[Generation]:
+    def write(
+        self, calls: Sequence[Call], *, rows: int, watch: Callable[[ReplyProgress], None], keep: Path
+    ) -> list[Generation]:
         """See ``engine.backends.Writes``."""
         self.calls.append((tuple(call.chat[-1].content for call in calls), calls[0].seed, calls[0].temperature))
         return [self.answer(call.chat, call.seed) for call in calls]  # type: ignore[operator]

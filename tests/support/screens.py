@@ -7,6 +7,7 @@ from typing import Any
 
 from textual.app import App
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 DEADLINE_S = 120.0
 
@@ -14,6 +15,11 @@ DEADLINE_S = 120.0
 def screen_text(app: App[Any]) -> str:
     """What is painted, as rows of text."""
     return "\n".join("".join(s.text for s in strip).rstrip() for strip in app.screen._compositor.render_strips())
+
+
+def on_top(app: App[Any]) -> Screen[Any]:
+    """The screen that is shown now. Of ``app.screen`` mypy believes that it stays what an assertion said it was."""
+    return app.screen
 
 
 async def until(pilot: Pilot[Any], part: str) -> str:

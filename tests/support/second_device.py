@@ -24,17 +24,17 @@ COPIES = {"copy_", "_to_copy", "to", "_copy_from", "set_", "set_data", "item", "
 """Operations that may have tensors of both devices."""
 INDEXED = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"}
 """Operations whose indices may lie on the CPU."""
-SAYS = {
-    torch.Tensor.device.__get__: lambda device: device,  # type: ignore[attr-defined]
+Function = Callable[..., Any]
+SAYS: dict[Function, Callable[[torch.device], object]] = {
+    torch.Tensor.device.__get__: lambda device: device,
     torch.Tensor.is_cuda.__get__: lambda device: device.type == "cuda",  # type: ignore[attr-defined]
     torch.Tensor.is_cpu.__get__: lambda device: device.type == "cpu",  # type: ignore[attr-defined]
     torch.Tensor.get_device: lambda device: device.index if device.type == "cuda" else -1,
 }
 """What a tensor says of its device."""
-TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__}
+TO_NUMPY: set[Function] = {torch.Tensor.numpy, torch.Tensor.__array__}
 FREE = 1 << 34
 """Bytes of memory that the second device says it has."""
-Function = Callable[..., Any]
 
 
 class Ledger:
@@ -87,7 +87,7 @@ class Operations(TorchDispatchMode):
     """Looks at each operation: its tensors lie on one device, and so does what comes out."""
 
     def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.ledger = ledger
 
     def __torch_dispatch__(

@@ -27,7 +27,7 @@ from tests.support.processes import cli
 
 HERE = Path(__file__).parent
 DEMO = Path(engine.demo.__file__).parent
-SETTINGS = {"enforce_eager": True, "block_size": 32, "kv_cache_gib": 0.0625}
+SETTINGS: dict[str, Any] = {"enforce_eager": True, "block_size": 32, "kv_cache_gib": 0.0625}
 ROWS, HELDOUT = 64, 8
 ENV = {
     "TORCHDYNAMO_DISABLE": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.with_vllm.conftest import DEMO, SETTINGS
 
 BASE = DEMO / "base"
 CHATS = [(Message("user", row.prompt), Message("assistant", row.output)) for row in seed.seed_rows(24, 5)]
-GREEDY = {"max_new_tokens": 24, "temperature": 0.0, "top_p": 1.0, "seed": 0}
+GREEDY: Any = {"max_new_tokens": 24, "temperature": 0.0, "top_p": 1.0, "seed": 0}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_what_a_sample_begins_with_is_computed_once(base: Engine) -> None:
 
 def test_draws_depend_on_the_seed_alone(base: Engine) -> None:
     asked = [chat[:1] for chat in CHATS[:6]]
-    how = {"max_new_tokens": 12, "temperature": 2.0, "top_p": 1.0}
+    how: Any = {"max_new_tokens": 12, "temperature": 2.0, "top_p": 1.0}
     together = base.generate(asked, seed=11, **how)
     assert base.generate(asked[:2], seed=11, **how) == together[:2]
     assert base.generate(asked, seed=12, **how) != together

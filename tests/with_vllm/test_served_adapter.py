@@ -111,8 +111,8 @@ def test_the_stage_rates_as_transformers_does_and_leaves_nothing_behind(
         found = Asker.of(ctx, engine, ctx.config.judge).rate_all([(("spoilt", id), c) for id, c in pairs])
     finally:
         engine.close()
-    theirs = judge.rate(by_hf, by_hf.config.judge, [(("spoilt", id), c) for id, c in pairs])
-    assert [one.quality for one in found] == pytest.approx([one.quality for one in theirs], abs=0.05)
+    by_transformers = judge.rate(by_hf, by_hf.config.judge, [(("spoilt", id), c) for id, c in pairs])
+    assert [one.quality for one in found] == pytest.approx([one.quality for one in by_transformers], abs=0.05)
     assert len(quality) == len(CHATS)
     assert adapters(lora_server) == set()
     assert any("losses of 4 samples by the judging servers differ from ours by 0.00" in t for t in trained.events())

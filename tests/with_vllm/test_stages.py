@@ -131,7 +131,8 @@ def tokens(ctx: StoreCtx, ids: set[int]) -> int:
             self.tokenizer = tokenizer
 
     chats = [sample.messages for sample in ctx.dataset() if sample.id in ids]
-    return sum(len(p) for chat in chats for p in ratings.judge_prompts(templates, Judge(), chat))  # type: ignore[arg-type]
+    asked = [p for chat in chats for p in ratings.judge_prompts(templates, Judge(), chat)]  # type: ignore[arg-type]
+    return sum(len(p) for p in asked)
 
 
 def test_rewriting_goes_on_after_kill_and_pause_and_writes_as_hf_does(by_hf: Path, tmp_path: Path) -> None:
