@@ -232,8 +232,9 @@ def test_the_exit_code_of_a_project_whose_worker_is_gone(state: str, code: int, 
 
 def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
     store = Store(tmp_path / "p").plan(rounds=3).round(0, 9)
+    said: list[str] = []
     with pytest.raises(UsageError, match="round 0 is already merged"):
-        folder.redo(tmp_path / "p", "rewrite", str)
+        folder.redo(tmp_path / "p", "rewrite", said.append)
     assert not Reader(tmp_path / "p").view().final
     with store.db:
         store.db.execute("UPDATE rewrite SET state='failed'")
@@ -244,10 +245,10 @@ def test_a_round_that_changed_nothing_can_be_done_anew(tmp_path: Path) -> None:
     with store.db:
         store.db.execute("INSERT INTO retirement (sample_id, round, reason, kept) VALUES (3, 1, 'dropped', 3)")
     with pytest.raises(UsageError, match="round 0 is already merged"):
-        folder.redo(tmp_path / "p", "rewrite", str)
+        folder.redo(tmp_path / "p", "rewrite", said.append)
     with store.db:
         store.db.execute("DELETE FROM retirement")
-    folder.redo(tmp_path / "p", "rewrite", str)
+    folder.redo(tmp_path / "p", "rewrite", said.append)
     view = Reader(tmp_path / "p").view()
     assert (view.state, view.next, view.final) == ("idle", (0, "rewrite"), False)
 

@@ -251,7 +251,8 @@ def test_polling_says_only_what_is_new_and_ends_when_told(tmp_path: Path, reader
 
 def test_polling_does_not_repeat_what_is_shown_already(tmp_path: Path, reader: Reader) -> None:
     stores.running(tmp_path / "p")
-    stop, told = Event(), []
+    stop = Event()
+    told: list[LoopView] = []
     stop.set()
     poll(reader, stop, told.append, reader.view())
     assert told == []

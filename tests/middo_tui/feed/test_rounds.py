@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.store import read
+from engine.store import connect, read
 from engine.store.rows import EvalScore
 from middo_tui.feed import rounds
 from middo_tui.feed.bins import Bins
@@ -213,11 +213,10 @@ def test_what_has_not_moved_costs_three_queries(tmp_path: Path, monkeypatch: pyt
     asked: list[str] = []
 
     def traced(project: Path) -> sqlite3.Connection:
-        db = rounds_reader(project)
+        db = connect.reader(project)
         db.set_trace_callback(asked.append)
         return db
 
-    rounds_reader = rounds.reader
     monkeypatch.setattr(rounds, "reader", traced)
     first = reader.read()
     once = len(asked)

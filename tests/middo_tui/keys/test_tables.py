@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from middo_tui.app import MiddoApp
 from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.view import DecisionCounts, LoopView, StageView
 from middo_tui.keys import tables
+from middo_tui.keys.tables import Key
 from middo_tui.screens.help import help_lines
 from middo_tui.screens.loop_keys import FINISH, KEYS
 from middo_tui.widgets.lines import plain, width_of
@@ -108,14 +110,15 @@ def test_no_key_is_given_away_twice_in_one_state() -> None:
 
 
 def test_ids_are_unique_and_bound() -> None:
-    table = (*KEYS, *tables.EVERYWHERE)
+    table: tuple[Key[Any], ...] = (*KEYS, *tables.EVERYWHERE)
     assert len({row.id for row in table}) == len(table)
     assert len(tables.bindings(table, "loop")) == sum(len(row.keys) for row in table)
 
 
 def test_the_help_page_holds_every_key_and_fits_eighty_columns() -> None:
     page = help_lines("loop", KEYS)
-    assert all(row.help in plain(page) for row in (*KEYS, *tables.EVERYWHERE) if not row.id.startswith("go"))
+    table: tuple[Key[Any], ...] = (*KEYS, *tables.EVERYWHERE)
+    assert all(row.help in plain(page) for row in table if not row.id.startswith("go"))
     assert all(f"{n} {screen}" in plain(page) for n, screen in enumerate(tables.SCREENS, start=1))
     assert all(width_of(line) <= 80 for line in page)
 

@@ -75,9 +75,9 @@ async def test_keys_choose(here: Path, keys: list[str], ends: str | None) -> Non
     app = Home(projects(here))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert "▸  newer" in screen_text(app)  # type: ignore[arg-type]
-        assert "new project" in screen_text(app)  # type: ignore[arg-type]
-        assert max(len(row) for row in screen_text(app).split("\n")) <= 80  # type: ignore[arg-type]
+        assert "▸  newer" in screen_text(app)
+        assert "new project" in screen_text(app)
+        assert max(len(row) for row in screen_text(app).split("\n")) <= 80
         await pilot.press(*keys)
     assert app.return_value == (None if ends is None else here / ends if ends else NEW)
 
@@ -139,7 +139,7 @@ async def test_a_project_elsewhere_says_where_it_is_and_opens(here: Path, monkey
     app = Home(known(here / "data", [here / "newer"]))
     async with app.run_test(size=(100, 24)) as pilot:
         await pilot.pause()
-        text = screen_text(app)  # type: ignore[arg-type]
+        text = screen_text(app)
         assert "failed, round 0 · ~ " in text
         await pilot.press("end", "up", "enter")
     assert app.return_value == here / "newer"

@@ -12,7 +12,7 @@ from engine.store.labels import Labelled
 from engine.store.rows import Flaw
 from middo_tui.app import MiddoApp
 from tests.support import rounds, tiny
-from tests.support.thresholds_screen import until
+from tests.support.screens import until
 
 
 @pytest.fixture

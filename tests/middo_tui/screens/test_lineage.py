@@ -134,7 +134,7 @@ async def test_going_on_to_samples_and_review(project: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         screen = await opened(pilot, "accepted in the app", BETTER.id)
         went: list[tuple[str, object]] = []
-        screen.go = lambda name, target=None: went.append((name, target))  # type: ignore[method-assign]
+        screen.go = lambda screen, target=None: went.append((screen, target))  # type: ignore[method-assign]
         await pilot.press("o", "r")
         assert went == [("samples", BETTER.id), ("review", (0, FIRST.id, "quality"))]
 

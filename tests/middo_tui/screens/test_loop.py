@@ -17,7 +17,7 @@ from middo_tui.app import MiddoApp
 from middo_tui.feed import control
 from middo_tui.screens.help import Help
 from tests.support import stores
-from tests.support.screens import DEADLINE_S, screen_text, settle, until
+from tests.support.screens import DEADLINE_S, on_top, screen_text, settle, until
 from tests.support.stores import Store
 
 SIZES = [(80, 24), (100, 30), (140, 40)]
@@ -273,7 +273,7 @@ async def test_an_error_of_the_engine_is_shown_and_the_app_stays(
         assert isinstance(app.screen, Help)
         await pilot.press("escape")
         await pilot.pause()
-        assert app.screen is app.loop
+        assert on_top(app) is app.loop
 
 
 async def test_the_demo_leaves_with_enter_when_the_run_is_done(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.loop import cancel_question
 from tests.middo_tui.screens.test_loop import dump, plan
 from tests.support import stores
-from tests.support.screens import screen_text, settle, until
+from tests.support.screens import on_top, screen_text, settle, until
 
 
 @pytest.mark.parametrize(("answer", "want"), [("y", "cancel"), ("enter", "run"), ("n", "run"), ("escape", "run")])
@@ -28,7 +28,7 @@ async def test_cancel_asks_first(tmp_path: Path, answer: str, want: str) -> None
         await pilot.press(answer)
         await pilot.pause()
         await settle(pilot)
-        assert not isinstance(app.screen, Confirm)
+        assert not isinstance(on_top(app), Confirm)
     assert plan(tmp_path / "p").want == want
 
 

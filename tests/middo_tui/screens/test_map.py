@@ -16,7 +16,7 @@ from engine.store.connect import transaction, writer
 from middo_tui.app import MiddoApp
 from middo_tui.feed.map_cells import MapCell, MapWindow, cells, filter_of, rounded
 from middo_tui.feed.map_classes import MapClass
-from middo_tui.feed.map_places import PlacedSamples
+from middo_tui.feed.map_places import PlacedSamples, with_ids
 from middo_tui.look.preferences import Preferences
 from middo_tui.screens import map_reading
 from middo_tui.screens.map import MapScreen
@@ -235,11 +235,10 @@ async def test_a_large_map_of_an_older_version_is_painted_before_its_samples_are
     maps.make_older(project / "artifacts" / "round-2" / "map" / "coordinates.map")
     monkeypatch.setattr(map_reading, "MANY", 1)
     painted: list[str] = []
-    whole = map_reading.with_ids
 
     def slow(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
         assert shown.wait(30)
-        return whole(db, placed)
+        return with_ids(db, placed)
 
     shown = threading.Event()
     monkeypatch.setattr(map_reading, "with_ids", slow)

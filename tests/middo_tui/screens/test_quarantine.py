@@ -17,7 +17,7 @@ ESCAPE = "\x1b]0;owned\x07"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    rows = [{"instruction": f"Say {n}.", "input": "", "output": f"{n}"} for n in range(9)]
+    rows: list[dict[str, object]] = [{"instruction": f"Say {n}.", "input": "", "output": f"{n}"} for n in range(9)]
     rows += [{"instruction": f"Say {n}.", "input": "", "output": ""} for n in range(2)]
     rows += [{"instruction": ESCAPE, "input": 3, "output": "x"}]
     (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")

@@ -160,7 +160,7 @@ async def test_going_on_to_samples_and_thresholds(tmp_path: Path) -> None:
         screen = await opened(pilot, "[scores]")
         await pilot.press("k")
         went: list[tuple[str, object]] = []
-        screen.go = lambda name, target=None: went.append((name, target))  # type: ignore[method-assign]
+        screen.go = lambda screen, target=None: went.append((screen, target))  # type: ignore[method-assign]
         await pilot.press("enter", "t")
         assert [(name, getattr(target, "round", target)) for name, target in went] == [
             ("samples", 0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -166,9 +167,9 @@ def test_a_menu_costs_its_own_rows_and_ctrl_l_and_a_resize_paint_all(tmp_path: P
     closed = len(terminal.seen) - start - menu
     assert 0 < menu < 5_000
     assert 0 < closed < 4_000
-    for repaints in (lambda: terminal.send(b"\x0c"), lambda: terminal.resize(90, 30)):
+    for repaint in (partial(terminal.send, b"\x0c"), partial(terminal.resize, 90, 30)):
         before = len(terminal.seen)
-        repaints()
+        repaint()
         terminal.settle(0.6)
         assert b"quit" in terminal.seen[before:]
         assert len(terminal.seen) - before > closed

@@ -215,7 +215,7 @@ def test_counts_stand_on_the_left(scale: str, middle: str) -> None:
 
 def test_no_count_in_the_middle_where_it_would_be_none_or_the_one_above() -> None:
     for scale in ("linear", "log", "sqrt"):
-        assert count_labels(1.0, 10, scale) == {0: "1"}  # type: ignore[arg-type]
+        assert count_labels(1.0, 10, scale) == {0: "1"}
 
 
 def test_the_cursor_counts_what_is_under_it() -> None:

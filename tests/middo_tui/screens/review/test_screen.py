@@ -17,7 +17,7 @@ from middo_tui.screens.confirm import Confirm
 from middo_tui.screens.review.edit import Box, EditRewrite
 from middo_tui.screens.review.screen import ReviewScreen
 from tests.support.reviews import reviewing
-from tests.support.screens import screen_text, settle, until
+from tests.support.screens import on_top, screen_text, settle, until
 
 
 def fates(project: Path, wanted: Sequence[tuple[int, str]]) -> list[tuple[str, str | None]]:
@@ -126,7 +126,7 @@ async def test_a_digit_is_a_reason_only_while_one_is_asked_for(tmp_path: Path) -
         assert app.screen is screen
         await pilot.press("1")
         await pilot.pause()
-        assert app.screen is app.loop
+        assert on_top(app) is app.loop
     assert fates(project, wanted) == [("proposed", None)] * 3
 
 

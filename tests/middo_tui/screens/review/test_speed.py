@@ -41,10 +41,10 @@ def doubt(project: Path, verdicts: dict[int, tuple[int | None, str]]) -> None:
     db.close()
 
 
-def queue(project: Path, **query: str) -> list[QueueEntry]:
+def queue(project: Path, filter: str = "", sort: str = "place") -> list[QueueEntry]:
     db = connect.reader(project)
     try:
-        return list(read_queue(db, Query(**query), 0.0).rows)
+        return list(read_queue(db, Query(filter=filter, sort=sort), 0.0).rows)
     finally:
         db.close()
 

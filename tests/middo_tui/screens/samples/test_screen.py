@@ -24,7 +24,7 @@ from middo_tui.screens.samples.screen import SamplesScreen
 from middo_tui.widgets.sample_pane import SamplePane
 from tests.support import invented_project, stores
 from tests.support.hostile import CORPUS, NEVER, ONE_MEGABYTE
-from tests.support.screens import screen_text, settle_all
+from tests.support.screens import on_top, screen_text, settle_all
 from tests.support.stores import SIZE, Store
 from tests.support.terminal import Terminal, open_app
 
@@ -118,7 +118,7 @@ async def test_a_filter_is_typed_corrected_and_cleared(project: Path) -> None:
         assert screen(pilot).table.cursor_id == id
         assert isinstance(app.screen, SamplesScreen)
         await press(pilot, "escape")
-        assert app.screen is app.loop
+        assert on_top(app) is app.loop
 
 
 async def test_a_filter_that_nothing_passes_says_what_to_do(project: Path) -> None:

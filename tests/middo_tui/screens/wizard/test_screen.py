@@ -63,7 +63,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def at_step(pilot: Pilot[Path], title: str) -> None:
     """Until this step is shown."""
-    await until(pilot, f"{title} ▶")  # type: ignore[arg-type]
+    await until(pilot, f"{title} ▶")
     await pilot.pause()
 
 
