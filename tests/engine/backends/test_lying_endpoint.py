@@ -107,7 +107,7 @@ def test_what_nobody_expected_ends_the_stage_instead_of_waiting_for_ever(
     liar: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = Endpoint(liar.url, MODEL, limits=EndpointLimits(concurrency=1, timeout_s=30))
-    monkeypatch.setattr(endpoint.chat, "read", lambda *_: {}["new"])
+    monkeypatch.setattr(endpoint.chat, "read", lambda *_: {"old": 1}["new"])
     endpoint.submit(call("ok a"))
     with pytest.raises(KeyError):
         endpoint.take()

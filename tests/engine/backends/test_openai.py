@@ -21,7 +21,7 @@ HASTY = EndpointLimits(concurrency=8, timeout_s=0.3, retries=0)
 
 
 def call(text: str, tag: object = None) -> Call:
-    return Call(tag if tag is not None else text, (Message("user", text),), 32, 0.5, 0.9, 7)  # type: ignore[arg-type]
+    return Call(tag if tag is not None else text, (Message("user", text),), 32, 0.5, 0.9, 7)
 
 
 def answered(endpoint: Endpoint, texts: list[str]) -> dict[str, Generation]:

@@ -21,7 +21,7 @@ class Largest(TorchDispatchMode):
     """How many numbers the largest tensor held that was made meanwhile, beside the weights of ``model``."""
 
     def __init__(self, model: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.numbers = 0
         self._there = {value.data_ptr() for value in model.parameters()}
 

@@ -45,11 +45,11 @@ def tokenizer() -> Any:
 
 
 def learned(tokenizer: Any, row: Rendered) -> str:
-    return tokenizer.decode([i for i, on in zip(row.ids, row.mask, strict=True) if on])
+    return str(tokenizer.decode([i for i, on in zip(row.ids, row.mask, strict=True) if on]))
 
 
 def prompt(tokenizer: Any, row: Rendered) -> str:
-    return tokenizer.decode(row.ids[: row.prompt_end])
+    return str(tokenizer.decode(row.ids[: row.prompt_end]))
 
 
 def test_one_exchange_learns_the_answer_and_its_end(tokenizer: Any) -> None:

@@ -18,7 +18,7 @@ from tests.support.chat_templates import CALL, CHATS, STRICT, WEATHER, messages,
 def learned(tokenizer: Any, chat: list[Message]) -> str:
     row = render(tokenizer, chat, 4000)
     assert row.error is None
-    return tokenizer.decode([i for i, on in zip(row.ids, row.mask, strict=True) if on])
+    return str(tokenizer.decode([i for i, on in zip(row.ids, row.mask, strict=True) if on]))
 
 
 def test_a_turn_that_is_not_to_be_learned_is_masked() -> None:

@@ -8,6 +8,8 @@ from engine.chat.prompts import PLACEHOLDERS, load
 from engine.demo import corpus, flaws, seed, world
 from engine.demo.measure import rewritten_prompt
 
+SUBJECTS: tuple[corpus.Subject, ...] = ("prompt", "response")
+
 DRAWS = 150
 
 
@@ -65,10 +67,9 @@ def test_ratings_are_one_digit() -> None:
 
 @pytest.mark.parametrize("flaw", flaws.FLAWS)
 def test_a_flawed_sample_deserves_a_lower_mean_than_any_clean_one(flaw: flaws.Flaw) -> None:
-    pairs = [(subject, dimension) for subject in ("prompt", "response") for dimension in corpus.DIMENSIONS]
 
     def mean(kind: flaws.Flaw) -> float:
-        return sum(int(corpus.score(subject, kind, dimension)) for subject, dimension in pairs) / 6
+        return sum(float(corpus.score(subject, kind, d)) for subject in SUBJECTS for d in corpus.DIMENSIONS) / 6
 
     assert mean(flaw) < 6 < mean("")
 

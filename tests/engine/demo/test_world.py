@@ -30,7 +30,8 @@ def _said(answer: str, opening: str) -> list[str]:
 
 
 def _listed(prompt: str) -> list[str]:
-    return max(re.findall(r"[a-z]+(?:, [a-z]+)+", prompt), key=len).split(", ")
+    lists: list[str] = re.findall(r"[a-z]+(?:, [a-z]+)+", prompt)
+    return max(lists, key=len).split(", ")
 
 
 def _is_right(task: DemoTask) -> bool:

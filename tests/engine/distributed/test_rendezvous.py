@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from torch.distributed import HashStore
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # public, not declared so
 
 from engine.distributed import rendezvous
 from engine.distributed import world as worlds

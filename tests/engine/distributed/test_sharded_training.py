@@ -147,7 +147,7 @@ def finish(project: tiny.Project) -> None:
 
 def in_parts(checkpoint: Path) -> dict[str, int]:
     """By weight, of how many parts on different processes a sharded checkpoint holds it."""
-    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
     reader = FileSystemReader(str(checkpoint / "pytorch_model_fsdp_0"))
     stored = reader.read_metadata().state_dict_metadata

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +20,7 @@ from engine.config import schema as configs
 from engine.distributed import world as worlds
 from engine.distributed.torchrun import RANK_FAILED
 from engine.nodes.door import Door, RunNeeds
-from engine.store.rows import EvalItem, Losses, Metric, Ratings
+from engine.store.rows import EvalItem, Losses, Metric, Ratings, Row
 from tests.engine.distributed.test_ranks import CONFIG, job, launch
 from tests.support import ROOT, doors, namespaces, tiny
 from tests.support.namespaces import Machine, two_machines
@@ -102,7 +103,7 @@ def started(machines: tuple[Machine, Machine], project: Path, stages: str) -> It
         here = stack.enter_context(worlds.keep(world))
         there = stack.enter_context(worlds.keep(world.on(1, second.address)))
         run = [sys.executable, "-m", "engine.distributed.torchrun"]
-        how = {"env": environ(), "stdout": PIPE, "stderr": STDOUT, "start_new_session": True}
+        how: dict[str, Any] = {"env": environ(), "stdout": PIPE, "stderr": STDOUT, "start_new_session": True}
         handed = [here.fileno(), death_r, store.fileno()]
         command = [*run, *map(str, [here.fileno(), death_r, death_r]), str(project), "0", stages]
         one = first.start(command, pass_fds=handed, **how)
@@ -123,12 +124,13 @@ def ended(launchers: list[Popen[str]]) -> list[tuple[int, str]]:
     return [(process.returncode, log) for process, log in zip(launchers, logs, strict=True)]
 
 
-def signals(project: tiny.Project) -> dict[str, list[object]]:
+def signals(project: tiny.Project) -> dict[str, list[Row]]:
     """What the stages found, without the times."""
     ctx = project.ctx("score")
-    found = {kind.__name__: list(ctx.rows(kind)) for kind in (Losses, Ratings, EvalItem)}
+    kinds: tuple[type[Row], ...] = (Losses, Ratings, EvalItem)
+    found = {kind.__name__: ctx.rows(kind) for kind in kinds}
     steps = [msgspec.structs.replace(row, at=0.0, tokens_per_s=0.0) for row in ctx.rows(Metric)]
-    return found | {"Metric": steps}
+    return {**found, "Metric": list[Row](steps)}
 
 
 def weights(project: tiny.Project) -> bytes:

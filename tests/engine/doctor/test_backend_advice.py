@@ -146,7 +146,11 @@ def test_the_doctor_counts_the_project_and_the_teacher_from_their_files(
     with (teacher / "model.safetensors").open("wb") as file:  # sparse: only the header is ever read
         file.write(struct.pack("<Q", len(head)) + head)
         file.truncate(8 + len(head) + 2_000_000 * 4096 * 2)
-    settings = {"model": {"name": str(tiny_model)}, "teacher": {"model": str(teacher)}, "data": {"heldout_share": 0.0}}
+    settings: dict[str, dict[str, object]] = {
+        "model": {"name": str(tiny_model)},
+        "teacher": {"model": str(teacher)},
+        "data": {"heldout_share": 0.0},
+    }
     project.create(tmp_path / "P", [source], settings)
     monkeypatch.setattr("engine.doctor.backend_advice.ON_CPU", 0.0)
     found = next(one for one in report.findings(tmp_path / "P") if one.name == "teacher speed")

@@ -8,7 +8,7 @@ import pytest
 
 from engine.config import addresses
 from engine.config import schema as configs
-from engine.doctor import endpoint
+from engine.doctor import endpoint, memory
 from engine.doctor.endpoint import SENTENCE, SYSTEM, ExpectedRequests
 from engine.doctor.finding import Finding
 from tests.support.chat_server import MODEL, Server
@@ -128,7 +128,7 @@ def test_a_context_that_is_too_small_is_known_before_anything_is_refused(server:
     assert "context" not in found(server, asked=ExpectedRequests(longest=1000))
     said = found(server, asked=ExpectedRequests(longest=3000))["context"]
     assert said.mark == "!"
-    assert f"max_new_tokens = {4096 - 3000 - endpoint.REQUEST}" in said.fix
+    assert f"max_new_tokens = {4096 - 3000 - memory.REQUEST}" in said.fix
     said = found(server, "max_new_tokens = 4096\n", ExpectedRequests(longest=1000))["context"]
     assert said.bad, "no request at all would be taken"
     assert "--max-model-len" in said.fix

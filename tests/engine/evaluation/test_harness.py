@@ -39,6 +39,6 @@ def test_a_family_that_takes_padding_for_text_is_asked_one_request_at_a_time(
     model_of(family, words=len(tokenizer)).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     config = tiny.make_config(tmp_path, "[evaluate]\ntask_batch_size = 8\n")
-    job = EvaluationJob(str(tmp_path), None, False, config.model, 0, [], "", False, config.evaluate, {})
+    job = EvaluationJob(str(tmp_path), None, False, config.model, 0, (), "", False, config.evaluate, {})
     assert harness._model(job).batch_size == batch_size
     assert ("one request at a time" in capsys.readouterr().err) == (batch_size == 1)

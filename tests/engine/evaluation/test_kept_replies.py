@@ -105,7 +105,9 @@ def test_a_task_goes_on_after_its_last_saved_batch(tmp_path: Path, monkeypatch: 
 
 def as_undisturbed(one: tiny.Project, config: Config, folder: Path) -> dict[str, Figure]:
     """Hold the project's scores against those of one process that nobody stops; returns these."""
-    whole = measured(job(config, folder, locate.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)))
+    checkpoint = one.ctx("x").artifact("checkpoint")
+    assert checkpoint is not None
+    whole = measured(job(config, folder, locate.checkpoint(checkpoint, one.folder)))
     expected = {figure.task: figure for report in whole if isinstance(report, TaskResult) for figure in report.figures}
     assert {name: (row.value, row.stderr, row.n) for name, row in scores(one).items()} == {
         name: (figure.value, figure.stderr, figure.n) for name, figure in expected.items()

@@ -104,7 +104,9 @@ def test_lm_eval_sees_the_tuned_model_in_the_trained_template(
     config = settings("sums", "words", method=method)
     one = tiny.Project(tmp_path / "p", config, tiny.chats(16))
     train.run(one.ctx("train"))
-    ref = locate.checkpoint(one.ctx("x").artifact("checkpoint"), one.folder)
+    folder = one.ctx("x").artifact("checkpoint")
+    assert folder is not None
+    ref = locate.checkpoint(folder, one.folder)
     told = measured(job(config, one.folder, ref))
     planned, *_ = told
     assert planned == Planned({"sums": 12, "words": 12})

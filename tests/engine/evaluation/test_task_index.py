@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -95,12 +96,11 @@ def test_a_broken_task_file_is_named(tmp_path: Path, text: str, says: str) -> No
 def test_a_missing_folder_and_backend_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="nowhere is not a folder"):
         task_index.check(asked("hellaswag", include_path="nowhere"), tmp_path)
-    find = task_index.find_spec
-    monkeypatch.setattr(task_index, "find_spec", lambda name: None if name == "vllm" else find(name))
+    monkeypatch.setattr(task_index, "find_spec", lambda name: None if name == "vllm" else find_spec(name))
     with pytest.raises(ConfigError, match="vllm is not installed"):
         task_index.check(asked("hellaswag", backend="vllm"), tmp_path)
     monkeypatch.setattr(
-        task_index, "find_spec", find if find("vllm") else lambda name: find("json" if name == "vllm" else name)
+        task_index, "find_spec", lambda name: find_spec("json" if name == "vllm" and not find_spec("vllm") else name)
     )
     with pytest.raises(ConfigError, match="4 bits"):
         task_index.check(

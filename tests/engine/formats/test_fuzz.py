@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,11 +65,11 @@ ROW = st.dictionaries(KEYS, VALUE | st.lists(TURN, max_size=5), max_size=6) | st
 
 def usable(rows: list[dict[str, Any]]) -> list[Sample]:
     """The samples that these rows are, whatever format they are read as."""
-    out = []
+    out: list[Sample] = []
     found = row_formats.detect(rows)
     for shape in {s.name: s for s in (found, *row_formats.SHAPES) if s}.values():
         for asked in ("auto", shape.name):
-            parser = Parser(shape, rows, Data(format=asked))
+            parser = Parser(shape, rows, msgspec.convert({"format": asked}, Data))
             for row in rows:
                 try:
                     parsed = parser.parse(Raw(1, row))

@@ -83,7 +83,7 @@ def test_any_value_has_a_place_in_a_table(tmp_path: Path, columns: list[dict[str
     again = formats.read(tmp_path / "x", Data())
     for before, after in zip(columns, extras(again.samples), strict=True):
         for name, value in _filled(_bare(before)).items():
-            got = after.get(name, after.get(f"original_{name}"))
+            got = after[name] if name in after else after[f"original_{name}"]
             assert _bare(got) == value or _bare(json.loads(got)) == value
 
 
@@ -117,7 +117,8 @@ def test_a_column_that_another_is_mapped_over_is_kept(tmp_path: Path) -> None:
 
 
 def test_columns_of_no_value_for_the_conversation_do_not_come_along(tmp_path: Path) -> None:
-    row = {"messages": None, "conversations": [], "tools": "", "instruction": "Hi", "output": "Hello", "id": None}
+    row: dict[str, object] = {"messages": None, "conversations": [], "tools": "", "id": None}
+    row |= {"instruction": "Hi", "output": "Hello"}
     (sample,) = read(put(tmp_path, [row])).samples
     assert (sample.messages, json.loads(sample.extra)) == (HI, {"id": None})
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_bytes_pass_both_ways_and_an_end_is_an_end_on_both_sides(tmp_path: Path)
 
 
 @pytest.mark.parametrize("how", [{"key": b"another launch's key" * 2}, {"store": False}])
-def test_without_the_key_or_a_launch_nobody_gets_there(tmp_path: Path, how: dict[str, object]) -> None:
+def test_without_the_key_or_a_launch_nobody_gets_there(tmp_path: Path, how: dict[str, Any]) -> None:
     with tunnelled(tmp_path, **how) as (listener, near):
         assert everything(near) == b""
         listener.setblocking(False)

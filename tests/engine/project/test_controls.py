@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from engine.errors import UsageError
 from engine.loop import spec
 from engine.project.controls import measured, prepare
 from engine.runtime import worker
-from engine.store import controls, read
+from engine.store import connect, controls, read
 from engine.store.connect import reader, writer
 from middo_tui.cli.commands import main
 from middo_tui.feed.rounds import RoundsReader
@@ -254,7 +253,7 @@ def test_a_worker_tells_the_project_of_its_control_when_it_ends(project: Path) -
     sql(folder, "INSERT OR REPLACE INTO plan (id, rounds, auto, want) VALUES (1, 1, 1, 'run')")
     sql(folder, "UPDATE round SET closing=1 WHERE round=1")
     sql(folder, "INSERT OR IGNORE INTO round (round, config, closing, started_at) VALUES (1, '{}', 1, 0)")
-    db: sqlite3.Connection = worker.patient(folder, None)
+    db = connect.patient(folder, None)
     sql(folder, "INSERT INTO worker (id, pid, started, boot, heartbeat) VALUES (1, 0, 0, '', 0)")
     one = worker.Supervisor(folder, db, -1)
     assert "1 round is done" in one.run()

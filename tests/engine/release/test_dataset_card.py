@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -97,7 +98,8 @@ def test_what_is_in_the_header_is_where_the_rows_are(made: Path, tmp_path: Path)
     for format in ("hf", "hub"):
         project.export(made, tmp_path / format, 0, format)
         found = header((tmp_path / format / "README.md").read_text(encoding="utf-8"))
-        (config,) = found["configs"]  # type: ignore[misc]
+        configs: Any = found["configs"]
+        (config,) = configs
         (files,) = config["data_files"]
         assert files["split"] == "train"
         assert len(list((tmp_path / format).glob(files["path"]))) == 1

@@ -14,6 +14,7 @@ from engine.config import schema as configs
 from engine.doctor import machines as doctor
 from engine.doctor import privacy
 from engine.nodes import caller, machine_facts, messages
+from engine.nodes.handshake import JoinRefused
 from engine.nodes.machine_versions import this_machine
 from engine.runtime.check_nodes import AGAIN, muster
 from engine.store import write
@@ -126,7 +127,7 @@ def test_machines_that_do_not_come_or_are_refused_are_bad(project: Path) -> None
 
     def join(line: str) -> None:
         assert line.startswith("waiting for 1 of 2 machines: run `middo-tui join")
-        with pytest.raises(caller.JoinRefused):
+        with pytest.raises(JoinRefused):
             join_at(host, port, other)
 
     refusal, all_of = muster(settings, project, 0.0, join)

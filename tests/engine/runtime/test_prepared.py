@@ -39,10 +39,10 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     (tmp_path / "logs").mkdir()
     db = patient(tmp_path, None)
     lock = launch.lock(tmp_path)
-    made = Supervisor(tmp_path, db, lock)
-    made.register()
-    yield made
-    made.starter.end()
+    supervisor = Supervisor(tmp_path, db, lock)
+    supervisor.register()
+    yield supervisor
+    supervisor.starter.end()
     os.close(lock)
     db.close()
 

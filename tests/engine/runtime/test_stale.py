@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.loop import spec
 from engine.models import locate
 from engine.runtime import run_stage, stale
 from engine.store import write
@@ -16,7 +17,7 @@ def test_another_model_in_the_same_folder_makes_training_stale(tmp_path: Path) -
     made.ctx("train").publish(
         "checkpoint", made.ctx("train").workdir("checkpoint"), {stale.CONTENT: locate.content(base)}
     )
-    key = run_stage.input_key(made.db, made.config, 0, run_stage.spec("train"))
+    key = run_stage.input_key(made.db, made.config, 0, spec("train"))
     write.start_job(made.db, 0, "train", key, "{}")
     write.end_job(made.db, 0, "train", "done")
     assert list(stale.notes(made.db, made.folder, made.config)) == []
@@ -31,7 +32,7 @@ def test_another_model_in_the_same_folder_makes_training_stale(tmp_path: Path) -
 
 def test_another_wording_of_the_judges_request_makes_its_ratings_stale(tmp_path: Path, tiny_model: Path) -> None:
     made = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), tiny.chats(3))
-    key = run_stage.input_key(made.db, made.config, 0, run_stage.spec("judge"))
+    key = run_stage.input_key(made.db, made.config, 0, spec("judge"))
     own = made.folder / "prompts" / "judge_response.txt"
     own.parent.mkdir()
 

@@ -13,7 +13,12 @@ PAIRS = [(f"the {i} red fish swim in pond {i}", f"in pond {i} there swim {i} fis
 def test_a_text_is_taken_apart_a_few_times_however_many_it_is_compared_with(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     tokens = agreement.tokens
-    monkeypatch.setattr(agreement, "tokens", lambda text: read.append(text) or tokens(text))
+
+    def noted(text: str) -> list[str]:
+        read.append(text)
+        return tokens(text)
+
+    monkeypatch.setattr(agreement, "tokens", noted)
     Bounds.of(PAIRS[:6], PAIRS)
     assert max(read.count(text) for pair in PAIRS for text in pair) <= 5
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import schema as configs
+from engine.errors import ConfigError
 from engine.selection import choose
 from engine.selection.choose import Earlier, Picks
 from engine.signals.nearest import Bools, Floats
@@ -193,5 +194,5 @@ def test_a_cut_that_selected_nobody_is_no_floor() -> None:
 
 
 def test_reference_and_mixture_exclude_each_other() -> None:
-    with pytest.raises(configs.ConfigError, match=r"\[select\]|select.*parity = .reference. needs"):
+    with pytest.raises(ConfigError, match=r"\[select\]|select.*parity = .reference. needs"):
         configs.parse('[select]\nthreshold = "mixture"\nparity = "reference"', "x")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from engine.selection import mixture
-from engine.signals.nearest import Floats
+from engine.selection.thresholds import Side
+from engine.signals.nearest import Bools, Floats
 
 Draw = Callable[[np.random.Generator, int], Floats]
 ONE: dict[str, Draw] = {
@@ -28,7 +29,7 @@ ONE: dict[str, Draw] = {
 }
 
 
-def two(seed: int, size: int, share: float, apart: float) -> tuple[Floats, Floats]:
+def two(seed: int, size: int, share: float, apart: float) -> tuple[Floats, Bools]:
     """Values around 0, a share of them around ``apart``; and which these are."""
     flawed = np.arange(size) < share * size
     return np.random.default_rng(seed).normal(size=size) + apart * flawed, flawed
@@ -133,7 +134,7 @@ def test_unit_and_origin_do_not_matter() -> None:
     st.sampled_from(["above", "below"]),
     st.booleans(),
 )
-def test_whatever_the_values_there_is_an_answer(values: Floats, side: mixture.Side, log: bool) -> None:
+def test_whatever_the_values_there_is_an_answer(values: Floats, side: Side, log: bool) -> None:
     with np.errstate(all="raise", under="ignore"):
         found = mixture.split(values, side, log)
     assert (found.cut is None) == (not found.verdict.startswith("two groups"))

@@ -22,7 +22,10 @@ def rows(count: int = 40, seed: int = 0, width: int = WIDTH) -> NDArray[np.float
     """Rows that vary mostly in two directions, around a mean of their own."""
     draw = np.random.default_rng(seed)
     scales = np.array([3.0, 2.0, *[0.2] * (width - 2)])
-    return (draw.normal(size=(count, width)) * scales + draw.normal(size=width)).astype(np.float16)
+    found: NDArray[np.float16] = (draw.normal(size=(count, width)) * scales + draw.normal(size=width)).astype(
+        np.float16
+    )
+    return found
 
 
 def by_svd(found: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -110,7 +113,8 @@ def places_of(one: MapFile) -> NDArray[np.float64]:
     """[placed, 2] by id, as the file has them."""
     low, high = np.array(one.head.ends[:2]), np.array(one.head.ends[2:])
     steps = np.array([one.x, one.y], dtype=np.float64).T
-    return (low + steps / STEPS * (high - low))[np.argsort(one.order)]
+    places: NDArray[np.float64] = low + steps / STEPS * (high - low)
+    return places[np.argsort(one.order)]
 
 
 def test_the_file_has_every_place_in_eight_bytes_sorted_by_the_first(maps: _Maps) -> None:

@@ -84,7 +84,7 @@ def test_similarity_depends_on_length_no_more_than_the_bare_texts_does(tmp_path:
 
 
 def pooled(tokenizer: Any, row: Rendered) -> str:
-    return tokenizer.decode([i for i, on in zip(row.ids, row.own, strict=False) if on])
+    return str(tokenizer.decode([i for i, on in zip(row.ids, row.own, strict=False) if on]))
 
 
 def test_a_prompts_embedding_is_of_what_was_said_before_the_last_answer() -> None:

@@ -51,7 +51,7 @@ def test_rankings_and_agreement_are_scikit_learns(
 
 
 def test_the_share_is_that_of_the_dataset_not_of_the_drawn_rows() -> None:
-    labels: list[str | None] = ["good"] * 10 + ["flawed"] * 10
+    labels: list[str | None] = [*["good"] * 10, *["flawed"] * 10]
     found = label_report.report(rows(labels, [0] * 10 + [1] * 10, [0.9, 0.1]), {}, {})
     assert found.share == pytest.approx(0.1)
     assert found.low is not None

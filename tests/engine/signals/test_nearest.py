@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
 
 from engine.selection import thresholds
 from engine.signals import nearest
@@ -46,7 +47,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("k", [1, 2, 15])
 def test_identical_to_the_full_matrix(k: int, kind: type, device: str) -> None:
     rng = np.random.default_rng(k)
-    embeddings = rng.normal(size=(70, 8)).astype(kind)
+    embeddings: NDArray[Any] = rng.normal(size=(70, 8)).astype(kind)
     embeddings[40:60] = embeddings[rng.integers(0, 40, 20)]
     similarity, index = nearest.neighbours(embeddings, k, device)
     expected, order = full_matrix(embeddings, k)

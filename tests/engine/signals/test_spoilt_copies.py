@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,13 +60,14 @@ def rated(tmp_path: Path, tiny_model: Path) -> tiny.Project:
     ctx = out.ctx("judge")
     ids = ctx.dataset().ids
     ctx.save([JudgeCheck(0, "base", "")])
-    ctx.save([Ratings(0, id, *[5.0] * 6, quality=5.0, digit_mass=1.0) for id in ids])
+    ctx.save([Ratings(0, id, *(5.0, 5.0, 5.0, 5.0, 5.0, 5.0), quality=5.0, digit_mass=1.0) for id in ids])
     ctx.save([Lenses(0, id, None, None, None, i % 2 + i / 100, 0, 1) for i, id in enumerate(ids)])
     return out
 
 
 def test_the_judge_is_tried_on_samples_that_look_right(rated: tiny.Project) -> None:
-    ctx, asked = rated.ctx("judge"), []
+    ctx = rated.ctx("judge")
+    asked: list[Any] = []
 
     def rate(chats: spoilt_copies.Asked) -> list[Rated]:
         asked.extend(chats)
@@ -76,7 +78,7 @@ def test_the_judge_is_tried_on_samples_that_look_right(rated: tiny.Project) -> N
     place = {id: i for i, id in enumerate(ctx.dataset().ids)}
     assert (check.done, check.pairs, check.auc) == (True, len(asked), 1.0)
     assert 16 <= len(asked) <= spoilt_copies.PAIRS
-    right = [place[id] % 2 == 0 for (_, id), _ in asked]  # type: ignore[index]
+    right = [place[id] % 2 == 0 for (_, id), _ in asked]
     assert sum(right) >= 28, "the third with the lowest scores, filled up to 32"
     assert rated.events() == [f"the judge tells good from bad on your data (AUC 1.00 of {len(asked)} pairs)"]
     spoilt_copies.try_judge(ctx, ctx.dataset(), lambda chats: pytest.fail("asked again"))
@@ -86,7 +88,7 @@ def test_the_judge_is_tried_on_samples_that_look_right(rated: tiny.Project) -> N
 def test_a_judge_that_can_tell_has_a_part_in_the_flaw_scores(rated: tiny.Project, told: bool) -> None:
     ctx = rated.ctx("judge")
     worst = ctx.dataset().ids[0]
-    ctx.save([Ratings(0, worst, *[1.0] * 6, quality=1.0, digit_mass=1.0)])
+    ctx.save([Ratings(0, worst, *(1.0, 1.0, 1.0, 1.0, 1.0, 1.0), quality=1.0, digit_mass=1.0)])
     copies = [Rated((4.0,) * 6, 4.0 if told else 6.0, 1.0)] * spoilt_copies.PAIRS
     spoilt_copies.try_judge(ctx, ctx.dataset(), lambda chats: copies[: len(chats)])
     flaws = {row.sample_id: row for row in ctx.rows(Flaw)}
@@ -114,7 +116,7 @@ def test_few_samples_are_not_asked_about(tmp_path: Path, tiny_model: Path) -> No
     few = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), tiny.chats(6))
     ctx = few.ctx("judge")
     ctx.save([JudgeCheck(0, "base", "")])
-    ctx.save([Ratings(0, id, *[5.0] * 6, quality=5.0, digit_mass=1.0) for id in ctx.dataset().ids])
+    ctx.save([Ratings(0, id, *(5.0, 5.0, 5.0, 5.0, 5.0, 5.0), quality=5.0, digit_mass=1.0) for id in ctx.dataset().ids])
     spoilt_copies.try_judge(ctx, ctx.dataset(), lambda chats: pytest.fail("asked"))
     assert [(check.done, check.pairs) for check in ctx.rows(JudgeCheck)] == [(True, 0)]
     assert few.events() == []

@@ -199,6 +199,7 @@ def test_the_base_and_the_tuned_model_share_their_weights(tmp_path: Path, tiny_m
     one = tiny.Project(tmp_path / "p", tiny.make_config(tiny_model), tiny.chats(16))
     train.run(one.ctx("train"))
     folder = one.ctx("x").artifact("checkpoint")
+    assert folder is not None
     base = hf.load(tiny_model, device="cpu", threads=1)
     row = render(base.tokenizer, tiny.chats(1)[0], 96)
     alone = base.score([row])[0].loss

@@ -164,7 +164,8 @@ def test_evidence_asks_about_none_of_them_and_none_inspires_a_new_sample(tmp_pat
 def test_a_control_at_random_draws_none_of_them(tmp_path: Path) -> None:
     made = project(tmp_path)
     arm = ControlArm(0, "random", "", json.dumps({"rewrites": {"complexity": 40, "diversity": 0, "quality": 0}}))
-    drawn = control_arm.at_random(made.ctx("select"), rounds.dataset(made), arm)
+    ctx = made.ctx("select")
+    drawn = control_arm.at_random(ctx, ctx.dataset(), arm)
     assert np.flatnonzero(~drawn.pending["complexity"]).tolist() == [3, 12]
 
 

@@ -16,6 +16,7 @@ from engine.backends.rating import digit_tokens
 from engine.chat.render import render_prompt
 from engine.errors import ModelError
 from engine.signals import ratings
+from engine.signals.rating_rows import first_rating
 from engine.stages import judge, train
 from engine.store.rows import RATING_COLUMNS, Message, Ratings
 from tests.support import tiny
@@ -127,7 +128,7 @@ def test_candidates_are_rated_as_samples_are(judged: tiny.Project) -> None:
     [("7", 7), ("I say 8.5 of 9", 8.5), ("Rating: 3/9", 3), ("none", None), ("42", None), ("", None), ("-1", 1)],
 )
 def test_the_first_number_is_the_rating(reply: str, value: float | None) -> None:
-    assert judge.first_rating(reply) == value
+    assert first_rating(reply) == value
 
 
 def test_sampled_ratings_are_drawn_anew_until_they_can_be_read(

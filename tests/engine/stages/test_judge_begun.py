@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from engine.backends import hf, roles
+from engine.backends import Rating, roles
 from engine.chat.render import render_prompt
 from engine.config import schema as configs
 from engine.errors import ConfigError
@@ -103,10 +103,10 @@ class Judge:
     def __init__(self, plain: float, begun: float, beginning: str = "Rating: ") -> None:
         self.plain, self.begun, self.beginning = plain, begun, beginning
 
-    def rate(self, prompts: Any, token_budget: int = 0) -> list[hf.Rating]:
+    def rate(self, prompts: Any, token_budget: int = 0) -> list[Rating]:
         """Told by the last token: behind a beginning it is a blank."""
         blank = self.tokenizer.convert_tokens_to_ids("Ġ")
-        return [hf.Rating(5.0, self.begun if ids[-1] == blank else self.plain) for ids in prompts]
+        return [Rating(5.0, self.begun if ids[-1] == blank else self.plain) for ids in prompts]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from engine.config import schema as configs
 from engine.doctor import judge_servers, privacy
 from engine.errors import BackendError, ConfigError, ModelError
 from engine.loop import spec
+from engine.models.locate import ModelRef
 from engine.runtime.child import child_environment
 from engine.signals import rating_stream, round_models, served_model
 from engine.stages import judge, score, train
@@ -192,7 +193,7 @@ def test_what_can_never_work_is_refused_before_a_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'Set method = "lora", or \[judge\] backend = "hf" or "vllm"'):
         roles.check(full)
     with pytest.raises(ModelError, match="is no LoRA adapter"):
-        served(tmp_path, 0, round_models.ModelRef(tmp_path), "")
+        served(tmp_path, 0, ModelRef(tmp_path), "")
 
 
 def test_where_a_project_lies_makes_names_and_paths(tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def test_what_may_be_chance_is_not_dropped(tmp_path: Path, monkeypatch: pytest.M
 def test_new_samples_are_asked_for_where_the_model_is_weak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = project(tmp_path, "select.new_samples = 0.1")
     values = rounds.usual(COUNT)
-    for place in (100, 110):
-        values[place] = (1.0, 2.0, 0.2, 6.0)  # sparse and hard
+    for weak in (100, 110):
+        values[weak] = (1.0, 2.0, 0.2, 6.0)  # sparse and hard
     rounds.signal(made, values)
     rows = made_by(made, monkeypatch, below(40))
     new = [r for r in rows if r.axis == "diversity"]
@@ -325,7 +325,8 @@ def test_rewriting_anew_begins_with_the_first_batch(tmp_path: Path, monkeypatch:
     made = project(tmp_path)
     before = made_by(made, monkeypatch, below(40))
     write.reset(made.db, 0, ["rewrite"])
-    assert made.ctx("x").rows(Rewrite) == made.ctx("x").rows(Selection) == []
+    assert made.ctx("x").rows(Rewrite) == []
+    assert made.ctx("x").rows(Selection) == []
     run(made, monkeypatch, Scripted(teacher(below(40))))
     assert [(r.key, r.state) for r in made.ctx("x").rows(Rewrite)] == [(r.key, r.state) for r in before]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from engine.runtime.context import StoreCtx
 from engine.selection.survey import AGREES, CAPPED
 from engine.stages import rewrite, select, verify
 from engine.store.rows import Flaw, Losses, Rewrite, Selection, dump_messages
-from engine.teacher.job import RewriteJob
+from engine.teacher.job import Phase, RewriteJob
 from engine.verification.candidates import candidates
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, run
@@ -125,7 +126,12 @@ def test_a_plan_is_made_once_for_each_try(tmp_path: Path, monkeypatch: pytest.Mo
     select.run(made.ctx("select"))
     planned = rewrite.pool
     asked: list[int] = []
-    monkeypatch.setattr(rewrite, "pool", lambda rows, phase, n: asked.append(len(rows)) or planned(rows, phase, n))
+
+    def noted(rows: Sequence[Rewrite], phase: Phase, attempt: int) -> list[Rewrite]:
+        asked.append(len(rows))
+        return planned(rows, phase, attempt)
+
+    monkeypatch.setattr(rewrite, "pool", noted)
     run(made, monkeypatch, differs_below(0))
     assert len(made.ctx("x").rows(Rewrite)) == 38
     assert len(asked) <= 15

@@ -161,7 +161,10 @@ def assert_layout_kept(read: torch.nn.Module) -> None:
     assert not any(layer.support_avx512bf16_for_cpu for layer in layers)
     with torch.no_grad():
         read.eval()(torch.tensor([[1, 2, 3]]))
-    assert not any(getattr(layer.weight.quant_state, "packing_format_for_cpu", False) for layer in layers)
+    weights: list[Any] = [layer.weight for layer in layers]  # of bitsandbytes' class
+    assert not any(
+        getattr(state, "packing_format_for_cpu", False) for state in (weight.quant_state for weight in weights)
+    )
 
 
 def test_weights_in_four_bits_keep_their_layout(model: Path) -> None:

@@ -35,7 +35,7 @@ def test_only_a_local_teachers_reply_with_a_new_prompt_is_begun(made: tiny.Proje
     row = rows(made)[0]
 
     def begun(phase: Phase, **teacher: object) -> tuple[str, tuple[str, ...]]:
-        how = msgspec.structs.replace(made.config.teacher, **teacher)  # type: ignore[arg-type]
+        how = msgspec.structs.replace(made.config.teacher, **teacher)
         ctx = made.ctx("rewrite", config=msgspec.structs.replace(made.config, teacher=how))
         call = RewriteJob.begin(ctx).call(ctx, phase, row)
         return call.begun, call.ends

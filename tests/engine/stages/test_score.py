@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM
 
-from engine.backends import hf
-from engine.chat.render import render
+from engine.backends import Scored, hf
+from engine.chat.render import Rendered, render
 from engine.errors import StageError
 from engine.runtime.context import StoreCtx
 from engine.signals import losses, round_models
@@ -38,6 +40,14 @@ CHATS = [
 
 class Killed(BaseException):
     """Stands for kill -9."""
+
+
+def embeddings(ctx: StoreCtx) -> NDArray[np.float16]:
+    """What the stage has published, [n, hidden]."""
+    file = ctx.artifact("embeddings")
+    assert file is not None
+    found: NDArray[np.float16] = np.load(file)
+    return found
 
 
 class KilledAt(StoreCtx):
@@ -162,7 +172,7 @@ def test_neighbours_are_other_prompts(scored: tiny.Project, naive: list[Any]) ->
     ids = [sample.id for sample in ctx.dataset()]
     rows = {row.sample_id: row for row in ctx.rows(Neighbourhood)}
     assert set(ids) - set(rows) == {ids[-2]}, "what has no embedding has no neighbourhood"
-    array = np.load(ctx.artifact("embeddings")).astype(np.float32)[[*range(21)]]
+    array = embeddings(ctx).astype(np.float32)[[*range(21)]]
     unit = array / np.linalg.norm(array, axis=1, keepdims=True)
     cosine = unit @ unit.T
     np.fill_diagonal(cosine, -1)
@@ -213,7 +223,8 @@ def test_clusters_are_of_samples_with_an_embedding_and_reset_with_the_stage(tmp_
     copy = [row.cluster for row in rows if row.sample_id in (one.ctx("x").dataset()[i].id for i in (0, -1))]
     assert copy[0] == copy[1], "the same prompt with another answer"
     write.reset(one.db, 0, ["score"])
-    assert one.ctx("score").rows(Cluster) == one.ctx("score").rows(Neighbourhood) == []
+    assert one.ctx("score").rows(Cluster) == []
+    assert one.ctx("score").rows(Neighbourhood) == []
     score.run(one.ctx("score"))
     assert outcome(one) == before
 
@@ -229,7 +240,12 @@ def test_losses_before_come_from_the_cache(tmp_path: Path, tiny_model: Path, mon
     train.run(one.ctx("train", round=1, config=config))
     passes: list[bool] = []
     real = hf.HF.score
-    monkeypatch.setattr(hf.HF, "score", lambda self, rows, embed=True: passes.append(embed) or real(self, rows, embed))
+
+    def noted(self: hf.HF, rows: Sequence[Rendered], embed: bool = True, tokens: bool = False) -> list[Scored]:
+        passes.append(embed)
+        return real(self, rows, embed, tokens)
+
+    monkeypatch.setattr(hf.HF, "score", noted)
     score.run(one.ctx("score", round=1, config=config))
     assert passes
     assert all(passes), "no pass without embeddings: nothing under the base model"
@@ -299,7 +315,7 @@ def test_bare_prompts_are_embedded_without_the_template(tmp_path: Path, tiny_mod
     ids = tuned.tokenizer(CHATS[3][0].content, add_special_tokens=False)["input_ids"]
     with tuned._active():
         expected = tuned._hidden(torch.tensor([ids]))[0].mean(0).numpy()
-    array = np.load(bare.ctx("score").artifact("embeddings"))
+    array = embeddings(bare.ctx("score"))
     np.testing.assert_allclose(array[3].astype(np.float32), expected, atol=2e-3)
     assert [r.loss_after for r in bare.ctx("x").rows(Losses)] == pytest.approx(
         [r.loss_after for r in scored.ctx("x").rows(Losses)], abs=1e-4
@@ -310,7 +326,7 @@ def test_candidates_are_measured_as_samples_are(scored: tiny.Project) -> None:
     ctx = scored.ctx("verify")
     rows = {row.sample_id: row for row in ctx.rows(Losses)}
     measured = losses.measure(ctx, CHATS)
-    array = np.load(ctx.artifact("embeddings"))
+    array = embeddings(ctx)
     for i, (sample, found) in enumerate(zip(ctx.dataset(), measured, strict=True)):
         row = rows[sample.id]
         assert (found.loss_before, found.loss_after) == pytest.approx((row.loss_before, row.loss_after), abs=1e-5)

@@ -11,7 +11,7 @@ import pytest
 from engine.stages import select
 from engine.store import write
 from engine.store.rows import Losses, Rewrite, Sample, Selection, Threshold, Verdict, content_id
-from tests.support import rounds
+from tests.support import rounds, tiny
 from tests.support.rounds import Signals
 
 HARD: Signals = (3.0, 2.5, 0.82, 6.2)
@@ -20,7 +20,7 @@ POOR: Signals = (1.0, 0.5, 0.82, 1.0)
 BOTH: Signals = (3.0, 2.5, 0.82, 1.0)
 
 
-def selected(made: rounds.tiny.Project, round: int = 0) -> dict[str, list[int]]:
+def selected(made: tiny.Project, round: int = 0) -> dict[str, list[int]]:
     """Places of the selected samples by axis."""
     place = {s.id: s.seq for s in rounds.dataset(made, round)}
     out: dict[str, list[int]] = {"complexity": [], "diversity": [], "quality": []}
@@ -29,7 +29,7 @@ def selected(made: rounds.tiny.Project, round: int = 0) -> dict[str, list[int]]:
     return {axis: sorted(places) for axis, places in out.items()}
 
 
-def pending(made: rounds.tiny.Project, round: int = 0) -> list[tuple[str, int]]:
+def pending(made: tiny.Project, round: int = 0) -> list[tuple[str, int]]:
     place = {s.id: s.seq for s in rounds.dataset(made, round)}
     return sorted((r.axis, place[r.sample_id]) for r in made.ctx("select", round).rows(Rewrite) if r.state == "owed")
 
@@ -100,7 +100,7 @@ def test_parity_is_the_reference_rule_sample_for_sample(tmp_path: Path, seed: in
     }
 
 
-def later(tmp_path: Path, extra: str = "") -> rounds.tiny.Project:
+def later(tmp_path: Path, extra: str = "") -> tiny.Project:
     """Two rounds of the same data; in round 0 sample 3 is very hard, so its cut is high."""
     made = rounds.project(tmp_path, 40, extra)
     rounds.signal(made, rounds.usual(40, s3=(9.0, 9.0, 0.82, 6.2)))
@@ -127,7 +127,7 @@ def test_without_a_floor_only_the_relative_cut_counts(tmp_path: Path, extra: str
     assert selected(made, 1)["complexity"] == [5]
 
 
-def rewritten(made: rounds.tiny.Project, seq: int, axis: str, state: str, attempts: int = 1) -> None:
+def rewritten(made: tiny.Project, seq: int, axis: str, state: str, attempts: int = 1) -> None:
     """In round 0 sample ``seq`` got a rewrite that ended in ``state``."""
     id = rounds.dataset(made)[seq].id
     made.ctx("rewrite").save([Rewrite(0, id, axis, state, attempts=attempts)])
@@ -177,7 +177,7 @@ def test_a_merged_rewrite_is_tried_again_if_it_improved(tmp_path: Path, improved
     parent = rounds.dataset(made)[3]
     rewritten(made, 3, "quality", "accepted")
     made.ctx("verify").save([Verdict(0, parent.id, "quality", 1.0, 1.0, 0.5, 5.0, None, improved, "so so")])
-    messages = rounds.tiny.chat("new", "better")
+    messages = tiny.chat("new", "better")
     child = Sample(content_id(messages), messages, 40, parent_id=parent.id, axis="quality", born_round=1)
     write.replace(made.db, 0, [child], [parent.id], [])
     rounds.open_round(made, 1)

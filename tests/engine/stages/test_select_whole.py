@@ -21,7 +21,7 @@ ALL: Signals = (3.0, 2.5, 0.1, 1.0)
 USER, ANSWER = Message("user", "What is the weather in Rome?"), Message("assistant", "Sunny.")
 CALL = Message("assistant", "", tool_calls='[{"id":"a","type":"function","function":{"name":"w","arguments":"{}"}}]')
 RESULT = Message("tool", "sunny", tool_call_id="a")
-LOSING = {
+LOSING: dict[str, list[tuple[Message, ...]]] = {
     "tool calls": [
         (USER, CALL, RESULT, ANSWER),
         (USER, CALL),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from engine.errors import Paused
+from engine.signals import losses
+from engine.stage import Ctx
 from engine.stages import verify
 from engine.store import commands, connect
-from engine.store.rows import Rewrite, Verdict
+from engine.store.rows import Message, Rewrite, Verdict
 from engine.teacher.job import RETRY_TEMPERATURE
 from tests.engine.stages.test_verify import diagnosed, propose
 from tests.support import rounds, tiny
@@ -106,9 +109,14 @@ def test_an_edited_text_is_measured_again_and_alone(checked: tiny.Project, monke
     commands.edit(checked.folder, 0, key, "name one pear", "pear")
     assert [v.sample_id for v in verdicts(checked)] == [before[0].sample_id, before[2].sample_id]
     commands.decide(checked.folder, 0, [key], "accepted")
-    asked = []
-    measure = verify.losses.measure
-    monkeypatch.setattr(verify.losses, "measure", lambda ctx, chats: asked.append(chats) or measure(ctx, chats))
+    asked: list[Sequence[Sequence[Message]]] = []
+    measure = losses.measure
+
+    def noted(ctx: Ctx, chats: Sequence[Sequence[Message]]) -> list[losses.Measured]:
+        asked.append(chats)
+        return measure(ctx, chats)
+
+    monkeypatch.setattr(losses, "measure", noted)
     verify.run(checked.ctx("verify"))
     assert asked == [[tiny.chat("name one pear", "pear")]]
     after = verdicts(checked)

@@ -34,7 +34,7 @@ from engine.store.rows import (
     content_id,
     dump_messages,
 )
-from engine.verification.candidates import Candidate
+from engine.verification.candidates import Candidate, candidates
 from engine.verification.verdicts import Values
 from tests.support import rounds, tiny
 
@@ -346,7 +346,7 @@ def test_wording_shared_by_the_dataset_is_no_overlap(tmp_path: Path) -> None:
     made = rounds.project(tmp_path, 2, heldout=[tiny.chat(f"{boiler} one", "red")])
     propose(made, 0, "quality", f"{boiler} two", "blue")
     ctx = made.ctx("verify")
-    found = verify.inspect(ctx, ctx.dataset(), verify.candidates(ctx.rows(Rewrite), ctx.dataset()))
+    found = verify.inspect(ctx, ctx.dataset(), candidates(ctx.rows(Rewrite), ctx.dataset()))
     assert [f.code for f in found.values()] == ["evaluation"]
     made = rounds.project(tmp_path / "b", 2, heldout=[tiny.chat(f"{boiler} one", "red")])
     propose(made, 0, "quality", f"{boiler} two", "blue")
@@ -354,7 +354,7 @@ def test_wording_shared_by_the_dataset_is_no_overlap(tmp_path: Path) -> None:
         chat = tiny.chat(f"{boiler} three", "x")
         write.add_samples(made.db, [Sample(content_id(chat), chat, seq=9)])
     ctx = made.ctx("verify")
-    assert verify.inspect(ctx, ctx.dataset(), verify.candidates(ctx.rows(Rewrite), ctx.dataset())) == {}
+    assert verify.inspect(ctx, ctx.dataset(), candidates(ctx.rows(Rewrite), ctx.dataset())) == {}
 
 
 # -------------------------------------------------------------------------------------------- the verdict

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def jobs(project: Path) -> dict[str, str]:
 
 def a_whole_sitting(project: Path) -> list[list[tuple[object, ...]]]:
     """One step after the other; the rewrites after each."""
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: commands.decide(project, 0, KEYS[:1], "accepted"),
         lambda: commands.decide(project, 0, KEYS[1:2], "rejected", "too long"),
         lambda: commands.edit(project, 0, KEYS[0], "p0 better", "r0"),
@@ -274,13 +275,13 @@ def test_what_changed_meanwhile_is_refused_and_says_by_whom(project: Path) -> No
 def test_another_text_than_was_seen_is_refused(project: Path) -> None:
     messages = one(project, KEYS[0])["messages"]
     commands.edit(project, 0, KEYS[0], "theirs", "theirs")
-    for late in (
-        lambda: commands.decide(
-            project, 0, KEYS[:1], "accepted", seen={KEYS[0]: ReviewedVersion("proposed", messages)}
-        ),
-        lambda: commands.edit(project, 0, KEYS[0], "mine", "mine", ReviewedVersion("proposed", messages)),
-        lambda: commands.send_back(project, 0, KEYS[:1], {KEYS[0]: ReviewedVersion("proposed", messages)}),
-    ):
+    known = ReviewedVersion("proposed", messages)
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: commands.decide(project, 0, KEYS[:1], "accepted", seen={KEYS[0]: known}),
+        lambda: commands.edit(project, 0, KEYS[0], "mine", "mine", known),
+        lambda: commands.send_back(project, 0, KEYS[:1], {KEYS[0]: known}),
+    )
+    for late in steps:
         with pytest.raises(StoreError, match="has another text now"):
             late()
     assert one(project, KEYS[0])["prompt"] == "theirs"

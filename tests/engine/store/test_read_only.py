@@ -64,6 +64,12 @@ def as_a_user(look: Callable[[], str]) -> str:
     return said
 
 
+def paused(project: Path) -> str:
+    """Ask for a pause."""
+    commands.set_want(project, "pause")
+    return "it was written"
+
+
 def seen(project: Path) -> str:
     view = Reader(project)
     shown = view.view()
@@ -91,7 +97,7 @@ def test_it_can_be_looked_at(folder: Path, left: str) -> None:
         (project / f"{FILE}-shm").unlink(missing_ok=True)
     close_off(project)
     assert as_a_user(lambda: seen(project)) == f"|{SIZE}|the last thing|{SIZE}"
-    refused = as_a_user(lambda: str(commands.set_want(project, "pause")))
+    refused = as_a_user(lambda: paused(project))
     assert refused.startswith("StoreError(")
     assert "cannot write" in refused
 

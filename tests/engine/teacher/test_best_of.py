@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from engine.runtime.context import StoreCtx
 from engine.signals import losses
 from engine.stages import select, verify
 from engine.stages.rewrite import tries
-from engine.store.rows import AGAIN, Flaw, Rewrite, dump_messages
+from engine.store.rows import AGAIN, Flaw, Rewrite, Sample, dump_messages
 from engine.store.teacher import Projected
 from engine.teacher import budget
 from engine.teacher.job import ANSWER, PROMPT, RewriteJob
@@ -145,7 +146,7 @@ def test_only_flawed_samples_are_answered_several_times(tmp_path: Path, monkeypa
     assert {(r.answer_attempts, r.state) for i, r in rows.items() if i >= 15} == {(1, "kept")}
 
 
-def data_place(data: list, row: Rewrite) -> int:  # type: ignore[type-arg]
+def data_place(data: Sequence[Sample], row: Rewrite) -> int:
     return next(s.seq for s in data if s.id == row.sample_id)
 
 

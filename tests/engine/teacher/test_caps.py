@@ -54,7 +54,7 @@ class Case:
 
     @property
     def calls(self) -> int:
-        return teacher.asked(self.made.db, 0)["calls"]
+        return int(teacher.asked(self.made.db, 0)["calls"])
 
     def least(self) -> int:
         """What one rewrite can take at most: a token per byte and 16 around each message, and two whole replies."""

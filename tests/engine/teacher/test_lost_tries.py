@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ class Dies(StoreCtx):
 
     left = 0
 
-    def save(self, rows: list[Row], done: int | None = None) -> None:  # type: ignore[override]
+    def save(self, rows: Sequence[Row], done: int | None = None) -> None:
         self.left -= 1
         if self.left < 0:
             raise Cancelled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from engine.stages import rewrite
 from engine.store import read
 from engine.store import teacher as teacher_store
 from engine.store.teacher import UnderWay
+from engine.teacher.progress import Meter
 from tests.support import rounds, tiny
 from tests.support.rewriting import Chat, asks_for_prompt, owe, rows, run, seven, well
 from tests.support.rounds import Scripted, said
@@ -88,7 +90,7 @@ class Slow(Scripted):
                     0.0,
                     1.0,
                     lambda: "the \x1b text",
-                    lambda of=replies: of,
+                    partial(list, replies),
                 )
             )
             self.look()
@@ -99,8 +101,7 @@ class Slow(Scripted):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that only a test moves."""
     now = [100.0]
-    meter = rewrite.Meter
-    monkeypatch.setattr(rewrite, "Meter", lambda ctx, job: meter(ctx, job, lambda: now[0]))
+    monkeypatch.setattr(rewrite, "Meter", lambda ctx, job: Meter(ctx, job, lambda: now[0]))
     return now
 
 

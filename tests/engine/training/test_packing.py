@@ -64,9 +64,9 @@ def test_without_flash_attention_a_batch_is_one_row_computed_sample_by_sample(fa
 
     def gradient(logits: list[torch.Tensor]) -> torch.Tensor:
         model.zero_grad()
-        sum((one[-1] * weight).sum() for one, weight in zip(logits, weights, strict=True)).backward()  # type: ignore[union-attr]
-        assert parameter.grad is not None
-        return parameter.grad.clone()
+        torch.stack([(one[-1] * weight).sum() for one, weight in zip(logits, weights, strict=True)]).sum().backward()
+        found: torch.Tensor = parameter.grad
+        return found.clone()
 
     parts = [[5, 6, 7], [8, 9], [10, 11, 12]]
     alone = gradient([model(input_ids=torch.tensor([ids]), use_cache=False).logits[0] for ids in parts])

@@ -164,7 +164,8 @@ def test_a_model_that_goes_away_meanwhile_starts_the_backup_again(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker removes the model of an old round (train.keep_checkpoints) between the database and the files."""
-    real, calls = backups._settle, []
+    real = backups._settle
+    calls: list[Path] = []
 
     def meanwhile(file: Path, whose: Path) -> None:
         real(file, whose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from engine.config import schema
@@ -40,7 +41,9 @@ def judged(
     **limits: float,
 ) -> verdicts.Outcome:
     rated = Rated((1.0,) * 6, quality, 0.9)
-    return verdicts.outcome(axis, old, Measured(before, after, None), rated, marks, schema.Verify(**limits), placed)
+    return verdicts.outcome(
+        axis, old, Measured(before, after, None), rated, marks, msgspec.convert(limits, schema.Verify), placed
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,10 +117,9 @@ def test_the_floor_is_a_limit_too() -> None:
 
 
 def test_margins_ask_for_more() -> None:
-    limits = {"loss_margin": 0.5, "quality_margin": 1.0}
     for axis in ("complexity", "quality"):
-        assert not judged(axis, 2.5, 1.5, 5.0, marks={}, **limits).improved
-        assert judged(axis, 2.4, 1.4, 5.1, marks={}, **limits).improved
+        assert not judged(axis, 2.5, 1.5, 5.0, marks={}, loss_margin=0.5, quality_margin=1.0).improved
+        assert judged(axis, 2.4, 1.4, 5.1, marks={}, loss_margin=0.5, quality_margin=1.0).improved
 
 
 def test_an_original_without_signals_raises_no_doubt() -> None:

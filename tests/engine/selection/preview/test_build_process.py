@@ -14,8 +14,10 @@ from pyroaring import BitMap
 
 from engine.config.schema import Config
 from engine.errors import ConfigError, StageError, StoreError
+from engine.files.mapped_file import Sections
 from engine.selection.preview import build, build_process
 from engine.selection.preview.bitplanes import Numbers, smallest
+from engine.selection.preview.build_process import Given
 from engine.selection.preview.counts import Preview
 from engine.selection.preview.facts import PreviewFacts
 from engine.store.rows import AXES
@@ -60,7 +62,11 @@ def test_a_process_that_falls_says_why(project: Path) -> None:
 
 def test_a_folder_that_may_not_be_written_is_no_hindrance(project: Path) -> None:
     laid = build_process.prepared(project / "gone", "round", str(project), "0", "True")
-    preview = Preview(laid, PreviewFacts(Config()), pytest.fail)
+
+    def seek(laid: Sections, given: Given) -> Sections:
+        pytest.fail("all that is asked for is there")
+
+    preview = Preview(laid, PreviewFacts(Config()), seek)
     assert preview.counts(dict.fromkeys(AXES, 2.0)).selected["complexity"] == 1
 
 

@@ -285,6 +285,7 @@ def test_a_stored_round_is_previewed_as_its_stage_selects(
         stored.signal(made, values, round)
         preview = Preview.load(tmp_path, round)
         rule = preview.config.select.threshold
+        assert rule != "evidence"
         found = preview.counts(preview.configured, rule)
         select.run(made.ctx("select", round))
         rows = made.ctx("select", round).rows(Selection)

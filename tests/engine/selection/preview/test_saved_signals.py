@@ -73,7 +73,7 @@ def test_no_process_and_no_array_library_is_needed(selected: tiny.Project) -> No
 def test_what_is_kept_is_what_is_read_anew(selected: tiny.Project) -> None:
     """Also of rows without a figure or without tokens, and of what a rewrite would lose something of."""
     ids = [sample.id for sample in stored.dataset(selected)]
-    bare = Losses(0, ids[1], None, None, None, None, "no answer is left")
+    bare = Losses(0, ids[1], None, None, 0, 0, "no answer is left")
     selected.ctx("score").save([bare, *(Losses(0, id, 1.0, 0.5, 20 + at, 7) for at, id in enumerate(ids[2:]))])
     call = (Message("user", "call it"), Message("assistant", "{}", "function_call"), Message("assistant", "called"))
     selected.db.execute("UPDATE sample SET messages=? WHERE id=?", (dump_messages(call), ids[4]))
