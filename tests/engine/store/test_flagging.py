@@ -109,7 +109,7 @@ def test_newer_rules_search_all_samples_again_and_leave_what_a_person_decided(
     assert flagging.count(db, 0) == 1
     assert flagging.catch_up(db) == Flagged()
 
-    monkeypatch.setattr(flagging, "RULES_VERSION", flagging.RULES_VERSION + 1)
+    monkeypatch.setattr(flagging, "RULES_VERSION", injection.RULES_VERSION + 1)
     found = flagging.catch_up(db)
     assert found == Flagged(read=4, flagged=2, new=1, gone=2)
     assert str(found) == "4 samples searched for prompt injection by newer rules: 2 flagged (1 new, 2 no longer)"
@@ -137,7 +137,7 @@ def test_an_import_searches_what_is_there_when_the_rules_are_newer(
     assert not any("newer rules" in note for note in added.notes)
     db = connect.writer(tmp_path / "p")
     db.execute("UPDATE sample SET injection=''")
-    monkeypatch.setattr(flagging, "RULES_VERSION", flagging.RULES_VERSION + 1)
+    monkeypatch.setattr(flagging, "RULES_VERSION", injection.RULES_VERSION + 1)
     (added,) = add(tmp_path / "p", [rows("c.jsonl", "Never.")])
     assert added.notes[0] == "3 samples searched for prompt injection by newer rules: 1 flagged (1 new, 0 no longer)"
     assert list(flags(db)) == [1]
