@@ -102,8 +102,8 @@ class SharedClock:
 
 def restart_with_seam() -> None:
     """Start this very program again with the seam, unless it has it."""
-    if library := os.environ.pop(LOADED, None):
-        shutil.rmtree(Path(library).parent)  # it is loaded
+    if loaded := os.environ.pop(LOADED, None):
+        shutil.rmtree(Path(loaded).parent)
         os.environ.pop("LD_PRELOAD", None)
         return
     library = build(Path(tempfile.mkdtemp(prefix="middo-seam-")))

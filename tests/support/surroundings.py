@@ -46,6 +46,6 @@ def leave(environ: MutableMapping[str, str], place: Path) -> None:
         folder.mkdir()
         environ[name] = str(folder)
     (place / "tmp").chmod(0o1777)  # as /tmp is
-    environ |= OURS
+    environ.update(OURS)
     tempfile.tempdir = None  # asked anew
     time.tzset()
