@@ -24,7 +24,7 @@ from textual.timer import Timer
 
 from engine.errors import MiddoError, StoreBlocked
 from middo_tui.base_app import BaseApp
-from middo_tui.feed.poll import Rests, StoreChanged, poll
+from middo_tui.feed.poll import MemoryRelease, StoreChanged, poll
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.turn import news
 from middo_tui.feed.view import LoopView
@@ -92,7 +92,7 @@ class MiddoApp(BaseApp[int]):
         super().__init__(preferences or Preferences())
         self.link = Link(answers=False)
         self._reader = Reader(project)
-        self._rests = Rests()
+        self._memory_release = MemoryRelease()
         # read before the first paint: one frame instead of an empty one and a full one, 9 KB instead of 30
         self.loop = LoopScreen(project, self._reader.view(), leave_when_done)
         self._stop = Event()
@@ -114,9 +114,9 @@ class MiddoApp(BaseApp[int]):
         return self.loop
 
     async def on_event(self, event: events.Event) -> None:
-        """What is typed is work, after which memory is given back."""
+        """Note typing, after which memory is released."""
         if isinstance(event, events.Key | events.Paste):
-            self._rests.typed()
+            self._memory_release.typed()
         await super().on_event(event)
 
     def on_load(self) -> None:
@@ -134,7 +134,7 @@ class MiddoApp(BaseApp[int]):
             self._stop,
             lambda view: self.post_message(StoreChanged(view)),
             self.loop.view,
-            also=self._rests.look,
+            also=self._memory_release.release_if_idle,
         )
         self.run_worker(work, group="feed", description="feed", thread=True, exclusive=True, exit_on_error=False)
 

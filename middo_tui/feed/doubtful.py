@@ -1,4 +1,4 @@
-"""Where an answer looks wrong: the place in its text that the worst lens points to."""
+"""The part of an answer that looks wrong: the passage in its text that the worst lens points to."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ ENDS_HERE = " ends here"
 
 
 def answer(turns: Sequence[Message]) -> int:
-    """The place of the turn that the lenses are of: the last answer that is learned; -1 where there is none."""
+    """The index of the turn that the lenses describe: the last answer that is trained on; -1 where there is none."""
     return max((i for i, turn in enumerate(turns) if turn.role == "assistant" and turn.train), default=-1)
 
 
 def parts(text: str, lens: str, window: tuple[int, int] | None) -> tuple[Part, ...]:
-    """An answer made visible, with a ``doubt`` where ``lens`` points to; empty where it points nowhere.
+    """An answer with hidden characters made visible and the passage that ``lens`` points to marked as ``doubt``; empty
+    where it points to none.
 
     Args:
-        window: the characters of its worst window in ``text``; beyond its end where the text was cut.
+        window: begin and end of the worst window in ``text``; may lie beyond its end where the text was cut.
     """
     if lens == "end_of_turn":
         return Part("same", guard.clean(text).text), Part("doubt", ENDS_HERE)
@@ -30,7 +31,9 @@ def parts(text: str, lens: str, window: tuple[int, int] | None) -> tuple[Part, .
 
 
 def injected(text: str) -> tuple[Part, ...]:
-    """A text made visible, with a ``doubt`` where it speaks to its judge or teacher; empty where it does not."""
+    """A text with hidden characters made visible and the passage that addresses the judge or teacher marked as
+    ``doubt``; empty where there is none.
+    """
     from engine.injection.detect import find  # its patterns take long to compile; few samples are flagged
 
     found = find(text)
@@ -43,7 +46,7 @@ def _with_doubt(text: str, begin: int, end: int) -> tuple[Part, ...]:
 
 
 def around(text: str, window: tuple[int, int] | None, lens: str, room: int) -> tuple[str, tuple[int, int] | None]:
-    """What of a long answer to show: ``room`` characters on both sides of the place. And the window in that."""
+    """An excerpt of a long answer, ``room`` characters on both sides of the window, and the window's place in it."""
     if lens == "end_of_turn" or window is None:
         return (f"… {text[-2 * room :]}" if len(text) > 2 * room else text), None
     begin, end = max(0, window[0] - room), window[1] + room

@@ -1,4 +1,4 @@
-"""What the samples table reads from, and what is done with a listing: finding a place in it, writing it to a file."""
+"""The list that the samples table shows: reading it, jumping to a place in it, exporting it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from middo_tui.terminal.guard import clean
 
 LARGEST = 1 << 63
 """No number of a sample or a row is larger; SQLite takes none."""
-FORMAT, ENDING = "messages", ".jsonl"  # of all formats the one that can hold every sample
+FORMAT, ENDING = "messages", ".jsonl"  # the only format that can hold every sample
 
 
 class Listing:
-    """One order of one dataset: a ``Source`` of the table."""
+    """A dataset in one order, as a ``Source`` of the table."""
 
     def __init__(self, pages: Pages, wanted: Order) -> None:
         self.pages = pages
@@ -31,11 +31,11 @@ class Listing:
         return self.pages.order(self.wanted)
 
     def held(self, ids: array[int]) -> array[int]:
-        """The same order, held once."""
+        """``ids``, or an equal array that is already in memory, to be used in its place."""
         return self.pages.same(self.wanted, ids)
 
     def rows(self, ids: Sequence[int]) -> Mapping[int, SampleRow]:
-        """Rows with the signals of the dataset's round."""
+        """The rows of ``ids``, with the signals of the dataset's round."""
         return self.pages.rows(ids, self.wanted.round)
 
 
@@ -60,7 +60,7 @@ def jump(text: str, total: int) -> tuple[str, float]:
 
 
 def free_name(folder: Path, stem: str) -> Path:
-    """The first of ``stem-1.jsonl``, ``stem-2.jsonl``, … that is not there."""
+    """The first of ``stem-1.jsonl``, ``stem-2.jsonl``, … that does not exist."""
     number = 1
     while (path := folder / f"{stem}-{number}{ENDING}").exists():
         number += 1
@@ -68,7 +68,7 @@ def free_name(folder: Path, stem: str) -> Path:
 
 
 def write_listing(project: Path, ids: Sequence[int], round: int) -> str:
-    """Write ``ids`` in their order into the project's ``exports``; says where.
+    """Export ``ids`` in this order to the project's ``exports`` folder; returns the sentence to show.
 
     Raises:
         UsageError, DataError, StoreError: nothing was written.

@@ -1,6 +1,6 @@
-"""The machine's last minutes: how busy each device was and how full its memory, read on from where it was.
+"""Use and memory of each device over the last half hour, read incrementally.
 
-Readings lie in parts of ``PART_S`` seconds of wall time, so that a picture of them moves by whole parts and seldom.
+Readings are grouped into intervals of ``PART_S`` seconds of wall time, so that a chart moves seldom and by whole steps.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PART_S = 10
 PARTS = 180
 """Half an hour."""
 MOST_READ = 5_000
-"""Rows that are looked at first; the worker keeps no more."""
+"""Rows read at first; the worker keeps no more."""
 MOST_DEVICES = 4
 PARTS_PER_MINUTE = 60 // PART_S
 
@@ -22,7 +22,7 @@ _Held = dict[str, dict[int, tuple[float, float]]]
 
 
 class MachineHistory:
-    """Use and memory per device. ``name``: what a device is called on the screen."""
+    """Use and memory per device, in percent. ``name``: gives a device's name on the screen."""
 
     def __init__(self, name: Callable[[str], str]) -> None:
         self._name = name
@@ -32,7 +32,7 @@ class MachineHistory:
         self._shown: tuple[Series, ...] = ()
 
     def read(self, db: sqlite3.Connection) -> tuple[Series, ...]:
-        """What the last minutes before the newest reading were like; the same object while there is none since."""
+        """The curves up to the newest reading; the same object as long as there is no newer one."""
         newest = db.execute("SELECT max(id) FROM gauge").fetchone()[0] or 0
         if newest == self._last:
             return self._shown
@@ -49,7 +49,7 @@ class MachineHistory:
         return self._shown
 
     def _forget(self) -> None:
-        """What is older than the picture."""
+        """Drop what is older than the chart."""
         newest = max((max(parts) for parts in self._use.values()), default=0)
         for held in (self._use, self._memory):
             for name, parts in list(held.items()):
@@ -66,7 +66,7 @@ def _put(held: _Held, name: str, part: int, value: float) -> None:
 
 
 def _curves(held: _Held) -> tuple[Curve, ...]:
-    """A curve per device over ``PARTS`` parts, the newest at the end."""
+    """A curve per device over ``PARTS`` intervals, the newest last."""
     newest = max((max(parts) for parts in held.values()), default=0)
     out = []
     for at, (name, parts) in enumerate(sorted(held.items())[:MOST_DEVICES]):

@@ -1,6 +1,6 @@
-"""A round's embedding map as arrays: who lies where, what is in a rectangle of it.
+"""A round's embedding map as arrays: the samples' coordinates, and which samples are in a rectangle.
 
-Half a million samples are mapped from the file and never become objects. For threads.
+Half a million samples are memory-mapped and never become objects. Blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ BORN = f"SELECT {SUMMED.format('id')} FROM sample INDEXED BY sample_by_place WHE
 LEFT = f"SELECT {SUMMED.format('sample_id')} FROM departure WHERE round<=?"  # noqa: S608
 IDS = f"SELECT json_group_array(id) FROM (SELECT id FROM sample WHERE id>:after AND {IN_ROUND} ORDER BY id LIMIT :size)"  # noqa: S608
 BLOCK = 65_536
-"""Rows that are read at once: more would be in memory several times for a moment."""
+"""Rows read at a time, to limit the memory of the JSON that they come as."""
 _numbers = msgspec.json.Decoder(list[int]).decode
 Point = tuple[float, float]
 
 
 class PlacedSamples:
-    """The map of ``round``: ``head``, places ``x`` (rising) and ``y`` in steps, ``order`` (ranks among ``ids``)."""
+    """The map of ``round``: ``head``, coordinates ``x`` (ascending) and ``y`` in steps, and ``order``, which gives for
+    each point its sample's index in ``ids``.
+    """
 
     def __init__(self, round: int, file: MapFile, ids: Sequence[int]) -> None:
         self.round, self.file, self.ids = round, file, ids
@@ -42,23 +44,23 @@ class PlacedSamples:
         return len(self.order)
 
     def id(self, at: int) -> int:
-        """The sample of a place."""
+        """The id of the sample at point ``at``."""
         return self.ids[self.order[at]]
 
     def point(self, at: int) -> Point:
-        """A place in units of the map."""
+        """The coordinates of point ``at`` in units of the map."""
         left, lower, right, upper = self.head.ends
         across, up = self.x[at] / STEPS, self.y[at] / STEPS
         return left + across * (right - left), lower + up * (upper - lower)
 
     def span(self, left: float, right: float) -> tuple[int, int]:
-        """The places [begin, end) whose first coordinate is in [``left``, ``right``)."""
+        """The points [begin, end) whose x is in [``left``, ``right``)."""
         return bisect_left(self.x, self._step(left, 0)), bisect_left(self.x, self._step(right, 0))
 
     def rows(self, edges: Sequence[float]) -> list[int]:
-        """For each step of the second coordinate the part between two ``edges`` (rising) that it is in; -1: none.
+        """For each step of y the index of the interval between two ``edges`` (ascending) that holds it; -1: none.
 
-        The parts count from the top: the last one is 0.
+        Intervals count from the top: the last one is 0.
         """
         cuts = [min(STEPS + 1, max(0, -int(-self._step(edge, 1) // 1))) for edge in edges]
         out = [-1] * cuts[0]
@@ -67,13 +69,13 @@ class PlacedSamples:
         return out + [-1] * (STEPS + 1 - len(out))
 
     def within(self, box: Box) -> list[int]:
-        """The places in a rectangle, its left and lower edges included."""
+        """The points in a rectangle, including its left and lower edges."""
         begin, end = self.span(box[0], box[2])
         low, high = self._step(box[1], 1), self._step(box[3], 1)
         return [at for at, y in enumerate(self.y[begin:end], begin) if low <= y < high]
 
     def ids_within(self, box: Box) -> list[int]:
-        """The samples in a rectangle."""
+        """The ids of the samples in a rectangle."""
         return [self.id(at) for at in self.within(box)]
 
     def _step(self, value: float, axis: int) -> float:
@@ -81,7 +83,7 @@ class PlacedSamples:
         return (value - low) / (high - low) * STEPS
 
     def points(self, ids: Iterable[int]) -> dict[int, Point]:
-        """The places of ``ids``, of those that have one."""
+        """The coordinates of those of ``ids`` that are on the map."""
         ranks = {}
         for id in ids:
             rank = bisect_left(self.ids, id)
@@ -95,17 +97,17 @@ def open_map(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamples
     """The map of ``round``.
 
     Raises:
-        UsageError: there is none; says why and what makes one.
+        UsageError: there is none; says why, and how to make one.
     """
     return with_ids(db, open_places(db, project, round))
 
 
 def open_places(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamples:
-    """The places at once: whether they are of this dataset is not known, nor whose they are where the file is of an
-    older format (``ids`` is empty).
+    """The points, without checking that they belong to this dataset, so that they can be drawn at once. ``ids`` is
+    empty for a file of an older format.
 
     Raises:
-        UsageError: there is no map; says why and what makes one.
+        UsageError: there is no map; says why, and how to make one.
     """
     found = read.artifact(db, round, MAP)
     if found is None:
@@ -118,10 +120,10 @@ def open_places(db: sqlite3.Connection, project: Path, round: int) -> PlacedSamp
 
 
 def with_ids(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
-    """The same, of which it is known whose places they are.
+    """The same points with their ids, checked against the dataset.
 
     Raises:
-        UsageError: the dataset is another one than was placed.
+        UsageError: the map was made of another dataset.
     """
     known = placed.ids if placed.file.ids else _ids(db, placed.round)
     dataset = _sums(db, placed.round) if placed.file.ids else digest(array("q", known).tobytes())
@@ -131,8 +133,8 @@ def with_ids(db: sqlite3.Connection, placed: PlacedSamples) -> PlacedSamples:
 
 
 def _sums(db: sqlite3.Connection, round: int) -> str:
-    """Of the dataset's ids: of all that were ever in it, less those that left. Half a million take 60 ms, during which
-    other threads go on.
+    """A digest of the dataset's ids: of all that were ever in it, minus those that left. Half a million take 60 ms,
+    mostly without the interpreter's lock.
     """
     born, left = (tuple(db.execute(sql, (round,)).fetchone()) for sql in (BORN, LEFT))
     return sums(*(int(all - gone) for all, gone in zip(born, left, strict=True)))
@@ -151,7 +153,7 @@ def _ids(db: sqlite3.Connection, round: int) -> array[int]:
 
 
 COMPARED = "SELECT 1 FROM signal WHERE round=? AND similarity IS NOT NULL LIMIT 1"
-"""With two embeddings each has a nearest neighbour, and a similarity."""
+"""Finds a sample with a similarity; there is one as soon as two samples have embeddings."""
 
 
 def _missing(db: sqlite3.Connection, project: Path, round: int) -> str:

@@ -1,4 +1,4 @@
-"""What a person wants of samples, whatever their signals say. Blocks until the store has it: call it in a thread."""
+"""Overrides the signals' decision on samples. Blocks until the store has it: call it in a thread."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EFFECTS = {
 
 
 def override_samples(project: Path, ids: Sequence[int], choice: str, numbers: Sequence[int] = ()) -> str:
-    """Do ``choice`` (an action, ``rewrite AXIS`` or ``clear``) to ``ids``; returns the sentence to show.
+    """Apply ``choice`` (an action, ``rewrite AXIS`` or ``clear``) to ``ids``; returns the sentence to show.
 
-    ``numbers``: by which a person knows them, for the command line that does the same.
+    ``numbers``: the samples' numbers, for the equivalent command line.
 
     Raises:
-        UsageError: a rewrite would lose something of the only sample.
+        UsageError: a rewrite of the only sample would lose a part of it.
     """
     if choice == "clear":
         cleared = clear_overrides(project, ids)

@@ -1,7 +1,7 @@
-"""The one thread that reads the store for the app: looks twice a second, and says something only when it is new.
+"""The thread that reads the store for the app: polls twice a second, and posts only what has changed.
 
-Idle costs one ``PRAGMA data_version`` and one look at the worker's process per half second, and no byte on the
-terminal.
+While nothing changes, a poll costs one ``PRAGMA data_version`` and one check of the worker's process, and writes
+nothing to the terminal.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from middo_tui.feed.view import LoopView
 
 EVERY_S = 0.5
 QUIET_S = 0.5
-"""So long nobody has typed when memory is given back: not in the middle of what a key has asked for."""
+"""Seconds without a key press before memory is released, so as not to delay what a key has started."""
 
 
 class StoreChanged(Message):
-    """There is something new to show. A newer one replaces an older one that still waits in the queue."""
+    """There is something new to show. A newer message replaces an older one that is still queued."""
 
     def __init__(self, view: LoopView) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ def _give_back() -> None:
     give_back()
 
 
-class Rests:
-    """Gives memory back once after somebody has typed, when it is quiet again: every screen that is opened leaves some
-    megabytes of work behind. ``clock`` in seconds.
+class MemoryRelease:
+    """Releases memory once after each burst of typing: every screen that is opened leaves some megabytes behind.
+    ``clock``: monotonic, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, free: Callable[[], object] = _give_back) -> None:
@@ -49,11 +49,11 @@ class Rests:
         self._typed: float | None = None  # None: nothing was typed since the last time
 
     def typed(self) -> None:
-        """Somebody has."""
+        """A key was pressed."""
         self._typed = self._clock()
 
-    def look(self) -> None:
-        """Give back if it is time. From any thread."""
+    def release_if_idle(self) -> None:
+        """Release memory if nothing was typed for QUIET_S seconds. May be called from any thread."""
         typed = self._typed
         if typed is not None and self._clock() - typed >= QUIET_S:
             self._typed = None
@@ -68,10 +68,9 @@ def poll(
     every_s: float = EVERY_S,
     also: Callable[[], object] = lambda: None,
 ) -> None:
-    """Post every view that differs from ``last`` and from the one before, until ``stop`` is set. ``also``: is done each
-    time.
+    """Post every view that differs from the one before (at first: from ``last``), until ``stop`` is set.
 
-    Runs in a thread of its own, which from then on owns ``reader``.
+    Runs in a thread of its own, which owns ``reader`` and closes it. ``also``: called after each poll.
     """
     try:
         while True:

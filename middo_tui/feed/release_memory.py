@@ -1,8 +1,8 @@
-"""Gives the system back what a large read has left behind.
+"""Returns memory to the system after a large read.
 
-glibc gives every thread a heap of its own, keeps what is freed in the middle of one, and after the first large block
-takes larger ones from there too: after some filters and searches of half a million samples, 40 MB that nobody uses.
-Elsewhere (musl, macOS) nothing is done.
+glibc gives every thread an arena of its own, keeps memory that is freed in the middle of one, and raises its mmap
+threshold after the first large block. A few filters and searches of half a million samples leave 40 MB unused. With
+other C libraries (musl, macOS) nothing is done.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from functools import cache
 
 M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
-"""Of mallopt(3): from how many bytes on a block is mapped by itself, and so given back; how many heaps there may be."""
+"""Parameters of mallopt(3): the size from which a block is mapped by itself, and the maximum number of arenas."""
 LARGE, HEAPS = 128 << 10, 1
-"""Python holds its own lock while it allocates, so threads seldom wait for one another where they share a heap."""
+"""Bytes, and one arena: Python allocates under its global lock, so threads that share an arena seldom contend."""
 
 
 def give_back() -> None:
-    """Do it; a few milliseconds, without the interpreter's lock."""
+    """Return free memory to the system; takes a few milliseconds, without the interpreter's lock."""
     trim = frugal()
     if trim is not None:
         trim(0)
@@ -26,12 +26,12 @@ def give_back() -> None:
 
 @cache
 def frugal() -> Callable[[int], int] | None:
-    """From now on, large blocks are given back and threads share a heap. Returns glibc's malloc_trim, if that is what
-    allocates.
+    """Configure glibc to return large blocks and to use one arena. Returns its ``malloc_trim``; None: another C
+    library.
     """
     if sys.platform != "linux":
         return None
-    import ctypes  # takes some milliseconds, which the start of the app can do without
+    import ctypes  # takes some milliseconds, which the app's start should not
 
     library = ctypes.CDLL(None)
     try:

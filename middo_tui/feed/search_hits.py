@@ -1,4 +1,4 @@
-"""What a search found in a list: one byte for each place of the list, where a set of ids would take seventy."""
+"""The hits of a search in a list, as one byte for each row; a set of ids would take seventy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from array import array
 from functools import cached_property
 
 FIRST_LOOK = 8_192
-"""So few ids are looked at by a set of themselves."""
+"""Up to this many ids, intersecting with a set of them is fastest."""
 AT_ONCE = 131_072
-"""Ids in a set at a time, some 8 MB: as fast as all in one, which no cache of a processor would hold."""
+"""Ids in a set at a time, about 8 MB: as fast as one set of all, which would not fit into a processor's cache."""
 
 
 def among(found: array[int], ids: array[int]) -> bytes:
-    """Of each of ``ids`` a 1 if it is one of ``found``, else a 0. Both may hold half a million."""
+    """For each of ``ids`` 1 if it is one of ``found``, else 0. Both may hold half a million."""
     if len(ids) <= FIRST_LOOK:
         both = set(ids).intersection(found)
         return bytes(map(both.__contains__, ids))
@@ -24,7 +24,7 @@ def among(found: array[int], ids: array[int]) -> bytes:
 
 
 class FoundPlaces:
-    """The places of a list, from 0, that a search found. ``flags``: of every place, 1 where it was."""
+    """The rows of a list, counted from 0, that a search found. ``flags``: a byte for each row, 1 for a hit."""
 
     def __init__(self, flags: bytes = b"") -> None:
         self._flags = flags
@@ -40,11 +40,11 @@ class FoundPlaces:
         return self._count
 
     def after(self, at: int) -> int:
-        """The next place; after the last one the first. Where nothing was found: -1."""
+        """The next hit after row ``at``, wrapping around; -1 where nothing was found."""
         found = self._flags.find(1, at + 1)
         return self._flags.find(1) if found < 0 else found
 
     def before(self, at: int) -> int:
-        """The one before; before the first the last."""
+        """The hit before row ``at``, wrapping around; -1 where nothing was found."""
         found = self._flags.rfind(1, 0, max(0, at))
         return self._flags.rfind(1) if found < 0 else found

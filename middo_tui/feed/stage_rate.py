@@ -1,7 +1,7 @@
-"""How fast a stage goes, from what was seen lately.
+"""The rate of a stage, from its recent progress.
 
-A stage's start holds model loading, which says nothing of its rate: an average from there would be wrong for minutes.
-So it counts only until there is more to go by, when the stage has moved twice.
+A stage starts with loading a model, which says nothing about its rate: an average from the start would be wrong for
+minutes. So the start counts only until the stage has made progress twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ WINDOW_S = 20.0
 
 
 class StageRate:
-    """Units per second of the one stage that runs. Times are seconds of the caller's clock."""
+    """Units per second of the running stage. Times are seconds of the caller's clock."""
 
     def __init__(self, window_s: float = WINDOW_S) -> None:
         self.window_s = window_s
@@ -21,8 +21,8 @@ class StageRate:
         self._from_start = True
 
     def rate(self, stage: tuple[int, str], done: float, now: float) -> float | None:
-        """Note that ``stage`` is at ``done`` and tell its rate; None until it has moved under our eyes."""
-        back = bool(self._seen) and (done < self._seen[-1][1] or now < self._seen[-1][0])  # redone; the clock was set
+        """Record that ``stage`` is at ``done`` and return its rate; None until progress was seen."""
+        back = bool(self._seen) and (done < self._seen[-1][1] or now < self._seen[-1][0])  # rerun, or the clock was set
         if stage != self._stage or back:
             self._stage, self._from_start = stage, True
             self._seen.clear()

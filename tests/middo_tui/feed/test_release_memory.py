@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from middo_tui.feed import release_memory
-from middo_tui.feed.poll import Rests
+from middo_tui.feed.poll import MemoryRelease
 
 HELD = r"""
 import re, sys
@@ -47,13 +47,13 @@ def test_another_c_library_or_system_is_left_alone(monkeypatch: pytest.MonkeyPat
 
 def test_it_rests_once_when_typing_has_stopped() -> None:
     now, freed_at = [0.0], list[float]()
-    rests = Rests(lambda: now[0], lambda: freed_at.append(now[0]))
+    release = MemoryRelease(lambda: now[0], lambda: freed_at.append(now[0]))
     keys = (1.0, 1.2, 6.0)
     for now[0] in (0.0, 1.0, 1.2, 1.6, 1.8, 5.0, 6.0):
         if now[0] in keys:
-            rests.typed()
-        rests.look()
+            release.typed()
+        release.release_if_idle()
     assert freed_at == [1.8]
     now[0] = 9.0
-    rests.look()
+    release.release_if_idle()
     assert freed_at == [1.8, 9.0]
