@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from engine.files.scratch import Scratch
 from tests.support import surroundings
 
+# A worker's place lies beside that of its controller, not in it: a socket's path has to be short.
+tempfile.tempdir = os.environ.get("PYTEST_DEBUG_TEMPROOT")
 PLACE = Scratch("middo-tests-")  # before a test file is imported: libraries read their settings when they are
 PLACE.path.chmod(0o755)  # a test may become another user
 surroundings.leave(os.environ, PLACE.path)
