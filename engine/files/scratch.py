@@ -52,9 +52,11 @@ def scratch(prefix: str) -> Iterator[Path]:
 
 def locked(folder: Path) -> IO[bytes]:
     """A lock in ``folder`` that is held for as long as the file is open, and that nobody inherits."""
-    lock = (folder / LOCK).open("wb")
+    made = folder / f"{LOCK}.new"
+    lock = made.open("wb")
     with suppress(OSError):  # a filesystem without locks: then nobody removes the folder of another
         fcntl.flock(lock, fcntl.LOCK_EX)
+    made.rename(folder / LOCK)  # whoever sweeps sees it only locked
     return lock
 
 

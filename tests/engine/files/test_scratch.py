@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -26,3 +28,18 @@ def test_folders_of_processes_that_are_gone_are_removed(tmp_path: Path, monkeypa
         sweep("middo-")
         assert sorted(os.listdir(tmp_path)) == sorted(path.name for path in (mine, begun, other))
     assert not mine.exists()
+
+
+def test_a_folder_whose_lock_is_being_taken_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when two processes start at once."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    take = fcntl.flock
+
+    def flock(file: IO[bytes], how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            sweep("middo-")  # another process, just before
+        take(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with scratch("middo-") as mine:
+        assert (mine / LOCK).exists()
