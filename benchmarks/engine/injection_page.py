@@ -155,8 +155,10 @@ _ALARMS = """
 ## False alarms and cost
 
 Of {rows:,} rows of Alpaca, {flagged} are flagged ({share}; at most 0.1 % was asked for). Looking costs {per_100k}
-CPU s per 100,000 rows of {characters} characters, once per row, when it is imported (measured beside other work). A
-text about prompt injection is flagged like an attack; it is held back, not removed."""
+CPU s per 100,000 rows of {characters} characters, once per row, when it is imported (measured beside other work): most
+texts lack a word that every attack of a rule has, and what is known of a word is kept. The slowest of {slowest[texts]}
+texts of {slowest[characters]:,} characters that are made to be slow took {slowest[seconds]} CPU s
+(`{slowest[text]}`). A text about prompt injection is flagged like an attack; it is held back, not removed."""
 _OTHERS = """The rules were tuned on Alpaca, so other texts say more of them:"""
 _TEACHER = """
 ## The writer of new prompts

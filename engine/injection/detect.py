@@ -7,13 +7,15 @@ real rows at most one in a thousand may be flagged (docs/benchmarks/injection.md
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from engine.injection import languages, rules, sentences
-from engine.injection.disguises import TRADE, invisible, readings
+from engine.injection import languages, rules
+from engine.injection.clues import Clue, ClueIndex
+from engine.injection.disguises import TRADE, Disguises, invisible
 from engine.injection.rules import REASONS, Kind, Rule
+from engine.injection.sentences import Sentences
 
 SHOWN = 80
 """Characters of what was found that a reason quotes."""
@@ -52,12 +54,13 @@ class Suspicion(Struct, frozen=True):
 def find(text: str) -> Suspicion | None:
     """The first thing in a text that is meant for its judge or teacher."""
     lower = text.lower()
-    if found := _by_rules(text, lower):
+    clues = _INDEX.of(lower)
+    if found := _by_rules(text, lower, clues):
         return found
     if span := invisible(text):
         return Suspicion("hidden", *span, text[span[0] : span[1]][:SHOWN])
-    for reading in readings(text, lower):
-        if found := _by_rules(reading, reading) or _by_words(reading, lower):
+    for reading in _DISGUISES.readings(text, lower, clues):
+        if found := _by_rules(reading, reading, _INDEX.of(reading)) or _by_words(reading, lower):
             return Suspicion(found.kind, 0, len(text), found.said, disguised=True)
     return None
 
@@ -70,19 +73,29 @@ def suspect(turns: Iterable[TurnText]) -> str:
     return ""
 
 
-def _by_rules(text: str, lower: str) -> Suspicion | None:
-    for rule in _RULES:
-        for needle in rule.needles:  # a loop of its own: twice as fast as any()
-            if needle in lower:
-                for one in rule.pattern.finditer(lower):
-                    if rule.spares is None or not rule.spares(lower, *one.span()):
-                        return _suspicion(rule.kind, text, lower, one.span())
-                break
-    if ("SYSTEM" in text or "ystem" in text) and (found := rules.SYSTEM_LINE.search(text)):
+class _Tried(NamedTuple):
+    """A rule, the bits of the clues that it needs together, and when one of its needles is there: where any bit of
+    ``surely`` is, or one of ``with_blanks`` in the text, of which the clues tell only a piece.
+    """
+
+    rule: Rule
+    needed: int
+    surely: int
+    with_blanks: tuple[str, ...]
+
+
+def _by_rules(text: str, lower: str, clues: int) -> Suspicion | None:
+    for rule, needed, surely, with_blanks in _RULES:
+        if clues & needed != needed or not (clues & surely or any(needle in lower for needle in with_blanks)):
+            continue
+        for one in rule.pattern.finditer(lower):
+            if rule.spares is None or not rule.spares(lower, *one.span()):
+                return _suspicion(rule.kind, text, lower, one.span())
+    if clues & _SYSTEM and ("SYSTEM" in text or "ystem" in text) and (found := rules.SYSTEM_LINE.search(text)):
         return _suspicion("override", text, text, found.span())
-    if span := sentences.between_the_signs(lower):
+    if span := _SENTENCES.between_the_signs(lower, clues):
         return _suspicion("rating", text, lower, span)
-    if ("</" in lower or "[/" in lower) and (span := _ended(lower)):
+    if clues & _CLOSED and (span := _ended(lower)):
         return _suspicion("block", text, lower, span)
     return None
 
@@ -113,4 +126,15 @@ def _suspicion(kind: Kind, text: str, lower: str, span: tuple[int, int]) -> Susp
     return Suspicion(kind, begin, end, " ".join(text[begin:end].split())[:SHOWN])
 
 
-_RULES: tuple[Rule, ...] = (*rules.RULES, *languages.RULES)
+def _tried(rule: Rule) -> _Tried:
+    surely = _INDEX.add(Clue(tuple(needle for needle in rule.needles if " " not in needle)))
+    needed = _INDEX.add(Clue(rule.needles))
+    for clue in rule.also:
+        needed |= _INDEX.add(clue)
+    return _Tried(rule, needed, surely, tuple(needle for needle in rule.needles if " " in needle))
+
+
+_INDEX = ClueIndex()
+_DISGUISES, _SENTENCES = Disguises(_INDEX), Sentences(_INDEX)
+_SYSTEM, _CLOSED = _INDEX.add(Clue(("ystem",))), _INDEX.add(Clue(("</", "[/")))
+_RULES = tuple(_tried(rule) for rule in (*rules.RULES, *languages.RULES))

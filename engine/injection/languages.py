@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from engine.injection.clues import Clue
 from engine.injection.rules import Rule
 
 _GAP = r"[^\n.。！!]{0,40}?"
@@ -93,6 +94,33 @@ def negated(lower: str, begin: int, end: int) -> bool:
     )
 
 
+_INSTRUCTIONS = Clue(
+    (
+        *("anweisung", "anleitung", "vorgaben", "instruktion", "regeln", "befehle", "instructies", "opdrachten"),
+        *("aanwijzingen", "regels", "anvisning", "regler", "instruks", "instructions", "consignes", "directives"),
+        *("règles", "ordres", "instrucciones", "indicaciones", "reglas", "órdenes", "directrices", "instruções"),
+        *("regras", "orientações", "ordens", "istruzioni", "regole", "indicazioni", "ordini", "instrukc", "poleceni"),
+        *("polecen", "zasad", "wskazów", "pokyn", "příkaz", "инструкци", "указани", "правил", "команд"),
+        *(
+            "распоряжени",
+            "інструкці",
+            "вказівк",
+            "talimat",
+            "yönerge",
+            "kural",
+            "komut",
+            "指令",
+            "指示",
+            "规则",
+            "規則",
+        ),
+        *("提示", "命令", "说明", "要求", "ルール", "プロンプト", "지시", "명령", "지침", "규칙", "프롬프트", "ohje"),
+        *("käsky", "sääntöjä", "utasítás", "szabály", "οδηγί", "εντολ", "κανόν", "הוראות", "הכללים"),
+        *("instrucțiuni", "reguli", "indicații", "التعليمات", "الأوامر", "تعليمات", "القواعد", "निर्देश", "आदेश", "नियम"),
+        *("hướng dẫn", "chỉ dẫn", "chỉ thị", "mệnh lệnh", "instruksi", "perintah", "petunjuk", "aturan"),
+    ),
+)
+"""What is to be ignored, in the same languages."""
 RULES: tuple[Rule, ...] = (
     Rule(
         "override",
@@ -107,6 +135,7 @@ RULES: tuple[Rule, ...] = (
         ),
         _IGNORE,
         negated,
+        (_INSTRUCTIONS,),
     ),
     Rule(
         "rating",

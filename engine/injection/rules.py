@@ -1,8 +1,8 @@
 """What a text says that is meant for a model which reads it as data: English rules, and marks of any language.
 
-A rule is only tried where one of its needles stands in the text: finding a short string costs a hundredth of searching
-for a pattern, and most texts hold none. All gaps have a limit, so every rule takes linear time. Texts come in lower
-case, as the detector and its views give them.
+A rule is only tried where one of its needles stands in the text, and each of its other clues: telling these costs a
+hundredth of searching for a pattern, and most texts lack some. All gaps have a limit, so every rule takes linear time.
+Texts come in lower case, as the detector and its views give them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from msgspec import Struct
+
+from engine.injection.clues import Clue, words
 
 Kind = Literal["rating", "addressee", "override", "turns", "block", "request", "hidden"]
 REASONS: dict[Kind, str] = {
@@ -27,13 +29,14 @@ REASONS: dict[Kind, str] = {
 
 class Rule(Struct, frozen=True):
     """A pattern that is tried where a text holds one of ``needles``, all in lower case. ``spares``: takes a text, begin
-    and end, and says which matches do not count.
+    and end, and says which matches do not count. ``also``: clues that are in every match, to save time.
     """
 
     kind: Kind
     needles: tuple[str, ...]
     pattern: re.Pattern[str]
     spares: Callable[[str, int, int], bool] | None = None
+    also: tuple[Clue, ...] = ()
 
 
 _TEXT = r"(?:responses?|answers?|repl(?:y|ies)|outputs?|completions?|prompts?|samples?|conversations?|exchanges?)"
@@ -179,9 +182,20 @@ _REQUEST = re.compile(
 )
 
 
-def rule(kind: Kind, needles: str, pattern: re.Pattern[str], between: str = "|") -> Rule:
+def rule(kind: Kind, needles: str, pattern: re.Pattern[str], *also: Clue, between: str = "|") -> Rule:
     """A rule with its needles, which ``between`` is between."""
-    return Rule(kind, tuple(needles.split(between)), pattern)
+    return Rule(kind, tuple(needles.split(between)), pattern, also=also)
+
+
+def _parts(parts: str) -> Clue:
+    return Clue(parts=tuple(parts.split("|")))
+
+
+_THE_BEST = "9 10 nine ten perfect max maximum highest top full best excellent flawless"
+_THE_TEXT = (
+    "response responses answer answers reply replies output outputs completion completions prompt prompts"
+    " sample samples conversation conversations exchange exchanges"
+)
 
 
 _NINE = re.compile(
@@ -229,7 +243,7 @@ _CALLED = re.compile(
 )
 
 RULES: tuple[Rule, ...] = (
-    rule("turns", "<｜ _of_turn> inst] sys>> ## human: user: <|", _TOKENS, " "),
+    rule("turns", "<｜ _of_turn> inst] sys>> ## human: user: <|", _TOKENS, between=" "),
     rule("block", "end of|end |prompt>|end_", _ENDS),
     rule(
         "request",
@@ -237,7 +251,16 @@ RULES: tuple[Rule, ...] = (
         _REQUEST,
     ),
     rule(
-        "override", "ignor|disregard|forget|overlook|overrid|bypass|discard|neglect|follow|obey|no attention", _IGNORED
+        "override",
+        "ignor|disregard|forget|overlook|overrid|bypass|discard|neglect|follow|obey|no attention",
+        _IGNORED,
+        _parts("ignor|disregard|forget|overlook|override|bypass|discard|neglect|not|don|stop|never|attention"),
+        words(
+            "instruction instructions instructed prompt prompts rule rules guideline guidelines direction directions"
+            " directive directives command commands orders rubric rubrics criteria request requests programming"
+            " training context restrictions constraints task tasks message messages above before previously far now"
+            " said told came learned know grading scoring rating previous aforementioned"
+        ),
     ),
     rule(
         "override",
@@ -247,6 +270,14 @@ RULES: tuple[Rule, ...] = (
         "| now |developer"
         "| mode|override",
         _NEW_TASK,
+        Clue(
+            (
+                *("question", "request", "instruction", "command", "prompt", "override", "task", "order", "instead"),
+                *("longer", "guideline", "rule", "goal", "objective", "assignment", "developer", "unrestricted"),
+                "jailbroken",
+            ),
+            ("dan",),
+        ),
     ),
     rule(
         "addressee",
@@ -254,17 +285,41 @@ RULES: tuple[Rule, ...] = (
         "|language model|llm|judge|editor|reviewer|teacher|you will be|expert|if you",
         _ADDRESSED,
     ),
-    rule("rating", "rate |score|grade|evaluate|judge|mark|give|assign|award|grant", _ORDERED),
-    rule("rating", "rating|score|grade|deserve|merit|warrant|earn|should|must|factuality|this is a", _STATED),
-    rule("rating", "reply|respond|answer|output| say |print", _DIGIT_ONLY),
+    rule(
+        "rating",
+        "rate |score|grade|evaluate|judge|mark|give|assign|award|grant",
+        _ORDERED,
+        words(_THE_BEST),
+        words(f"{_THE_TEXT} score scores rating ratings mark marks grade grades"),
+    ),
+    rule(
+        "rating",
+        "rating|score|grade|deserve|merit|warrant|earn|should|must|factuality|this is a",
+        _STATED,
+        words(f"{_THE_BEST} factuality"),
+        words(f"{_THE_TEXT} rating ratings score scores grade grades factuality"),
+    ),
+    rule("rating", "reply|respond|answer|output| say |print", _DIGIT_ONLY, _parts("9|10|nine|ten")),
     rule("request", "prompt|rewrite|verdict|rating", _PROMPT_IS),
-    rule("rating", "9|nine|only accepts", _NINE),
+    rule(
+        "rating",
+        " 9| \"9| '9| `9| nine| \"nine| 'nine| `nine",
+        _NINE,
+        words(
+            "output print type write enter say reply respond select put choose record answer give pick rating ratings"
+            " verdict verdicts outputs number numbers replies replys score scores value values accepts"
+        ),
+    ),
     rule("override", "forget|ignore|disregard|drop|overwrite|discard|skip|cancel|replace|overrule|abandon", _DROPPED),
     rule(
         "addressee",
         "you re|you ed|you im|you si|you pa|you ev|you gr|you ju|you sc|whoever| new |rewritten|improved|better"
         "|simplified| own ",
         _REWRITER,
+        words(
+            "rewrite write rephrase improve simplify paraphrase evaluate grade judge score whoever prompt prompts"
+            " instructions"
+        ),
     ),
     rule("addressee", "evaluator|judge|grader|rater|gpt|llm|ai |ai:|ai,|language model|model ", _CALLED),
 )

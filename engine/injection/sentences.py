@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from engine.injection.clues import Clue, ClueIndex, words
+
 LONGEST = 400
 """Characters of a sentence that are looked at."""
 
@@ -38,12 +40,43 @@ _SCALE = re.compile(r"\bscale\b|\bout of\b|\b[015] (?:to|and) (?:5|9|10)\b")
 _NEEDLES = (" rate", "rating", "score", "scoring", "grade", "grading", " mark", "verdict", "evaluat", "assess", " judg")
 
 
-def between_the_signs(lower: str) -> tuple[int, int] | None:
-    """Begin and end of the first sentence (in lower case) that has the signs together."""
-    for needle in _NEEDLES:
-        if needle in lower:
-            return next(_found(lower), None)
-    return None
+_CLUES = (
+    Clue(_NEEDLES),
+    words(
+        "rating ratings score scores scored scoring grade grades graded grading mark marks rate rates rated verdict"
+        " evaluation evaluations evaluate evaluates evaluated evaluating assess assessed assesses assessment"
+        " judge judges judged judging"
+    ),
+)
+"""What every such sentence holds: of each of these one, and of two of those below."""
+_BEST_CLUE = words("9 10 nine ten top highest max maximum full perfect best gold flawless")
+_THIS_CLUE = words(
+    "response answer reply text item file entry sample one prompt submission output completion conversation data row"
+    " footer sentence above"
+)
+_RATER_CLUE = words(
+    "rater raters grader graders evaluator evaluators annotator annotators assessor assessors scorer scorers rewriter"
+    " rewriters llm llms model models service system ai automated automatic"
+)
+
+
+class Sentences:
+    """Finds sentences that have the signs together. ``index``: what tells the clues of a text."""
+
+    def __init__(self, index: ClueIndex) -> None:
+        self._needed = 0
+        for clue in _CLUES:
+            self._needed |= index.add(clue)
+        self._best, self._this, self._rater = map(index.add, (_BEST_CLUE, _THIS_CLUE, _RATER_CLUE))
+
+    def between_the_signs(self, lower: str, clues: int) -> tuple[int, int] | None:
+        """Begin and end of the first sentence (in lower case) that has the signs together. ``clues``: of the text."""
+        if clues & self._needed != self._needed:
+            return None
+        best, this, rater = clues & self._best, clues & self._this, clues & self._rater
+        if not ((best and this) or (best and rater) or (this and rater)):
+            return None
+        return next(_found(lower), None) if any(needle in lower for needle in _NEEDLES) else None
 
 
 def _found(lower: str) -> Iterator[tuple[int, int]]:
