@@ -73,6 +73,8 @@ def refuse_turns(turns: tuple[Message, ...], row: Mapping[str, Any]) -> None:
     empty), else on a line of its own or at an end, as no text about HTML has it. An answer may talk of one, but not
     be one.
     """
+    if not any("<" in turn.content for turn in turns):
+        return  # every placeholder has one
     pattern = _HOLDERS if any(name.lower() in COLUMNS for name in row) else _ALONE
     for turn in turns:
         if turn.role == "assistant":

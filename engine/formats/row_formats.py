@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from engine.formats import turns
@@ -21,7 +22,7 @@ REASONING = ("reasoning_content", "thinking")
 """Columns with the reasoning before the answer in another column. (``reasoning`` is as often something else.)"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """A dataset format: the columns it needs, those it may have, what its values must be like, and its parser.
 
@@ -36,7 +37,7 @@ class Shape:
     parse: Callable[[Row], Parsed]
     unused: Callable[[Row], frozenset[str]] = lambda row: frozenset()
 
-    @property
+    @cached_property
     def columns(self) -> frozenset[str]:
         """All columns of this format."""
         return frozenset((*self.needs, *self.may))
@@ -352,5 +353,7 @@ def named(name: str) -> Shape:
 
 def renamed(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     """The row with our column names. ``columns`` maps ours to the file's."""
+    if not columns:
+        return dict(row)
     theirs = {name: ours for ours, name in columns.items()}
     return {theirs.get(k, k): v for k, v in row.items() if k not in columns or k in theirs}

@@ -189,7 +189,8 @@ def thinking(fields: Any, where: str, names: Sequence[str] = THINKING) -> str:
     Raises:
         Unusable: two such fields that differ.
     """
-    found = {text(fields.get(name), f"{where}.{name}" if where else name) for name in names} - {""}
+    there = [name for name in names if fields.get(name) is not None]
+    found = {text(fields[name], f"{where}.{name}" if where else name) for name in there} - {""}
     if len(found) > 1:
         raise Unusable(f"{where or 'the row'} has two different reasoning traces ({', '.join(names)})")
     return found.pop() if found else ""

@@ -16,6 +16,8 @@ def text(value: Any, name: str) -> str:
         Unusable: it is something else than text, or holds half of a surrogate pair (a broken \\u escape) or bytes that
             the file's encoding does not have.
     """
+    if isinstance(value, str) and value.isascii():
+        return value
     if missing(value):
         return ""
     if not isinstance(value, str):
