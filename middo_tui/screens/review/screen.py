@@ -65,6 +65,9 @@ class ReviewScreen(Moving):
         found, count = "" if self.rejecting else super().would(key), self.queue.counts.open
         if found and key == "enter" and count:
             return f"{counted(count, 'rewrite is', 'rewrites are')} undecided. Once all are decided, it merges."
+        bulk = next(row for row in tables.remapped(KEYS, self.NAME) if row.id == "accept_batch")
+        if found and key in bulk.keys and count and not self.batch_now()[0]:
+            return f"no undecided rewrite improved. Filter ({press('review.filter')}) or mark others first."
         return found
 
     def _footer(self) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ async def done(pilot: Pilot[int], screen: ReviewScreen) -> None:
         await pilot.pause(0.01)
     assert not screen._asked
     await pilot.pause()
+
+
+async def test_bulk_accept_says_that_none_improved(tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    reviewing(project, 4)
+    with closing(sqlite3.connect(project / "middo.db")) as db, db:
+        db.execute("UPDATE rewrite SET improved = 0")
+    app = MiddoApp(project)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await opened(pilot)
+        await pilot.press("A")
+        await until(pilot, "A is unavailable here: no undecided rewrite improved.")
 
 
 async def test_a_whole_sitting_by_keys(tmp_path: Path, started: list[Path]) -> None:
