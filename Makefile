@@ -102,6 +102,7 @@ bench-gain: $(STAMP)  ## measure what the loop gains on the demo's world (hours)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "middo-tui needs Python 3.11 or newer: make PYTHON=python3.11 demo"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing torch and the other libraries into $(VENV), several gigabytes: this takes minutes, and pip prints only errors."
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
