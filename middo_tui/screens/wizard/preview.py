@@ -73,13 +73,16 @@ def preview_lines(shown: PreviewRow | None, width: int, height: int) -> list[Lin
     if shown is None:
         return [(Run(" No rows to show yet: map the columns above.", "dim"),)]
     most = max(TURN_ROWS, (height - 1) // max(1, len(shown.row)))
-    out: list[Line] = [(Run(f" row {shown.number} of the first {shown.of}", "strong"),)]
+    out: list[Line] = [(Run(f" row {shown.number} of the first {shown.of}", "strong"), Run(""))]
     for role, text in shown.row:
         rows = wrap(text, max(10, width - 14), most)
         name = guard.fit(role or "not used", 10)
         for at, row in enumerate(rows):
             out.append((Run(f" {name if not at else ' ' * 10}  ", "dim" if role else "bad"), Run(row)))
-    return out[:height] if height else out
+    if not 0 < height < len(out):
+        return out
+    *before, (name_, text_) = out[:height]
+    return [*before, (name_, Run(guard.fit(f"{text_.text} {guard.ELLIPSIS}", max(10, width - 14)).rstrip()))]
 
 
 class DataPreview(Lines[PreviewRow | None]):

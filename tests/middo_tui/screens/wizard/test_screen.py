@@ -28,7 +28,7 @@ from middo_tui.screens.wizard.draft import Draft
 from middo_tui.screens.wizard.last_step import make
 from middo_tui.screens.wizard.preview import PreviewRow, counts, preview_lines
 from middo_tui.screens.wizard.screen import STEPS, Wizard, WizardScreen
-from middo_tui.widgets.lines import plain
+from middo_tui.widgets.lines import plain, width_of
 from middo_tui.widgets.text_input import TextInput
 from tests.middo_tui.test_app_in_terminal import hostile_bytes
 from tests.support import ROOT
@@ -395,3 +395,13 @@ def test_the_preview_shows_as_much_of_a_turn_as_there_is_room_for() -> None:
     assert "line 3" not in plain(preview_lines(shown, 60, 8))
     assert "line 12" in plain(preview_lines(shown, 60, 31))
     assert len(preview_lines(shown, 60, 31)) <= 31
+
+
+def test_a_preview_that_is_cut_ends_in_an_ellipsis() -> None:
+    shown = PreviewRow(1, 1, (("user", "short"), ("assistant", "many words " * 30)))
+    for height in (3, 4, 5):
+        lines = preview_lines(shown, 60, height)
+        assert len(lines) == height
+        assert plain(lines).endswith("…")
+        assert all(width_of(line) <= 60 for line in lines)
+    assert not plain(preview_lines(PreviewRow(1, 1, (("user", "short"), ("assistant", "brief"))), 60, 3)).endswith("…")
