@@ -127,10 +127,10 @@ Before rows were read one by one and written once, `init` of 500,000 rows took 1
 807 MB in memory at its peak; the exports took 11 and 12 CPU seconds, 874 and 1,407 MB.
 
 At the end {load:.0f} processes wanted to run; with 14 on the two cores, the CPU seconds are twice those of a quiet
-machine, also of the exports. In pairs of the same minutes there, `init` of 20,000 rows took 4.8 CPU seconds instead of
-7.4 (ratio .63 to .67 in three pairs) once the look for prompt injection ([injection.md](injection.md)) began with the words
-of a text, which took 41 µs a row instead of 161 there. Of 199 µs for a row of 100,000, 149 are reading, checking and
-searching it, 19 writing it, 29 the search index.
+machine, also of the exports. In pairs of the same minutes there, `init` of 20,000 rows took 4.8 CPU seconds
+instead of 7.4 (ratio .63 to .67 in three pairs) once the look for prompt injection ([injection.md](injection.md))
+began with the words of a text, which took 41 µs a row instead of 161 there. Of 199 µs for a row of 100,000, 149 are
+reading, checking and searching it, 19 writing it, 29 the search index.
 
 Rows wait in a nameless file and enter the table in the order of their ids, so every page is
 written once, and the index of words is built at the end. A new project is made aside and moved into place: killed at
