@@ -10,7 +10,7 @@ from engine.errors import UsageError
 from engine.models.locate import DEMO
 
 ENDPOINT = ("http://", "https://")
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+HUB_NAME = re.compile(r"\A[\w-][\w.-]*/[\w.-]+")
 
 
 def model_name(typed: str, option: str = "") -> str:
