@@ -11,7 +11,7 @@ import msgspec
 Address = Annotated[
     str, msgspec.Meta(pattern=r"^https?://[^/\s@]+(/\S*)?$", description="a base URL such as http://127.0.0.1:8000/v1")
 ]
-SECRET = re.compile(r"key|token|secret|passw|auth|credential|signature|^sig$", re.IGNORECASE)
+KEY_NAME = re.compile(r"key|token|secret|passw|auth|credential|signature|^sig$", re.IGNORECASE)
 """Names of parameters whose values are keys."""
 HERE = ("localhost", "127.0.0.1", "::1")
 
@@ -53,7 +53,7 @@ def without_secrets(name: str, found: SplitResult, instead: str) -> None:
     """
     if found.username is not None or found.password is not None:
         what = "a user name or password"
-    elif held := next((one for one, _ in parse_qsl(found.query, keep_blank_values=True) if SECRET.search(one)), ""):
+    elif held := next((one for one, _ in parse_qsl(found.query, keep_blank_values=True) if KEY_NAME.search(one)), ""):
         what = f"a key ({held}=…)"
     else:
         return
