@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,15 +14,60 @@ from engine.errors import DataError
 from engine.formats import tables
 from engine.formats.streams import MAX_RAW, MAX_ROW, MAX_WHOLE, Raw, TextFile, lines, text
 
+
+class _RepeatedKey(Exception):
+    """An object has a key twice; the message is the reason not to use its row."""
+
+
+class _Doubtful(dict[str, Any]):
+    """An object that had a key twice, with the last value; ``reason``: why its row is not used."""
+
+    reason: str
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of these keys and values.
+
+    Raises:
+        _RepeatedKey: one of the keys is there twice.
+    """
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise _RepeatedKey(_reason(pairs))
+    return out
+
+
+def _marked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The same, with a mark in place of an error."""
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        out = _Doubtful(out)
+        out.reason = _reason(pairs)
+    return out
+
+
+def _reason(pairs: list[tuple[str, Any]]) -> str:
+    key, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+    return f"the key {key[:40]!r} is there twice, so that nobody can tell which value is meant"
+
+
 _DECODER = json.JSONDecoder()
+_STRICT = json.JSONDecoder(object_pairs_hook=_unique)
+_MARKING = json.JSONDecoder(object_pairs_hook=_marked)
 _CONTAINERS = ("data", "train", "rows", "samples", "examples", "instances")
 _SPLITS = ("train", "training", "test", "validation", "valid", "val", "dev", "eval", "evaluation")
 
 
 def loads(line: bytes | str) -> tuple[Any, str | None]:
-    """The value of a JSON text, or the reason why it is invalid."""
+    """The value of a JSON text, or the reason why it is invalid or a key of it is there twice."""
+    return _loads(line, _STRICT)
+
+
+def _loads(line: bytes | str, decoder: json.JSONDecoder) -> tuple[Any, str | None]:
     try:
-        return json.loads(line.decode("utf-8") if isinstance(line, bytes) else line), None
+        return decoder.decode(line.decode("utf-8") if isinstance(line, bytes) else line), None
+    except _RepeatedKey as error:
+        return None, str(error)
     except UnicodeDecodeError as error:
         return None, f"not UTF-8 at byte {error.start} of the line"
     except json.JSONDecodeError as error:
@@ -38,13 +84,13 @@ def lines_or_object(file: TextFile, only_lines: bool) -> Iterator[Raw]:
     first = next(numbered, None)
     if first is None:
         raise DataError(f"{file.path}: the file contains only white space.")
-    value = loads(first[1])[0] if first[1] is not None else None
+    value = _loads(first[1], _MARKING)[0] if first[1] is not None else None
     if not only_lines and not isinstance(value, dict):
-        value, reason = loads(_whole(file))
+        value, reason = _loads(_whole(file), _MARKING)
         if reason:
             raise DataError(f"{file.path}: {reason}. It is neither one JSON value nor one JSON object per line.")
         inner = _held(file.path, value)
-        yield from [Raw(1, value)] if inner is None else inner
+        yield from [Raw(1, value, _doubt(value))] if inner is None else inner
         return
     second = next(numbered, None)
     if second is None and (inner := _held(file.path, value)) is not None:
@@ -77,6 +123,8 @@ def _held(path: Path, value: Any) -> list[Raw] | None:
     """
     if not isinstance(value, dict):
         return None
+    if isinstance(value, _Doubtful):
+        raise DataError(f"{path}: {value.reason}. Rename one of the two, or save the rows as one object per line.")
     lists = {k: v for k, v in value.items() if isinstance(v, list) and v and all(isinstance(r, dict) for r in v[:5])}
     splits = sorted((k for k in lists if k.lower() in _SPLITS), key=lambda k: not k.lower().startswith("train"))
     known = [k for k in lists if k.lower() in _CONTAINERS] or splits[:1]
@@ -91,7 +139,18 @@ def _held(path: Path, value: Any) -> list[Raw] | None:
         if rows is None:
             return None
         held = rows
-    return [Raw(number, row, reason) for number, (row, reason) in enumerate(held, start=1)]
+    return [Raw(number, row, reason or _doubt(row)) for number, (row, reason) in enumerate(held, start=1)]
+
+
+def _doubt(value: Any) -> str | None:
+    """Why a row cannot be used in which a key was there twice, at any depth; None where none was."""
+    open_ = [value]
+    while open_:
+        one = open_.pop()
+        if isinstance(one, _Doubtful):
+            return one.reason
+        open_ += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return None
 
 
 def _elsewhere(read: str, name: str) -> str:
@@ -164,9 +223,10 @@ def array(file: TextFile) -> Iterator[Raw]:
             break
         row += 1
         try:
-            value, end = _value(window, at)
-            long = end - at > MAX_ROW
-            raw = Raw(row, "", f"longer than {MAX_ROW >> 20} MB") if long else Raw(row, value)
+            value, end, reason = _value(window, at)
+            raw = Raw(row, window.text[at : min(end, at + MAX_RAW)] if reason else value, reason)
+            if end - at > MAX_ROW:
+                raw = Raw(row, "", f"longer than {MAX_ROW >> 20} MB")
             end = window.skip_space(end)
             _check_mark(window.text[end : end + 1])
         except _BrokenRow as error:
@@ -195,17 +255,21 @@ def _check_mark(mark: str) -> None:
         raise _BrokenRow(f"expected , or ] after it, found {mark!r}" if mark else "the file ends after it")
 
 
-def _value(window: _Window, at: int) -> tuple[Any, int]:
-    """The JSON value at ``at`` and its end, reading more while it is incomplete.
+def _value(window: _Window, at: int) -> tuple[Any, int, str | None]:
+    """The JSON value at ``at``, its end, and the reason why it cannot be used if a key is there twice. Reads more while
+    it is incomplete.
 
     Raises:
         _BrokenRow: it is not JSON.
     """
+    decoder, reason = _STRICT, None
     while True:
         try:
-            value, end = _DECODER.raw_decode(window.text, at)
+            value, end = decoder.raw_decode(window.text, at)
             if end < len(window.text) or not window.more():
-                return value, end
+                return value, end, reason
+        except _RepeatedKey as error:
+            decoder, reason = _DECODER, str(error)
         except json.JSONDecodeError as error:
             # A truncated value fails inside a string or at the end of the text; any other failure is a syntax error.
             in_string = error.msg.startswith("Unterminated string")

@@ -253,3 +253,46 @@ def test_a_row_whose_end_cannot_be_told_refuses_the_file(tmp_path: Path, broken:
     path.write_text(f"[{FINE},\n{broken},\n{FINE}]", encoding="utf-8")
     with pytest.raises(DataError, match="not JSON in row 2"):
         read(path)
+
+
+# ---------------------------------------------------------------------------------------------- repeated keys
+
+TWICE = '{"instruction": "x", "output": "first", "output": "second"}'
+NESTED = '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a", "content": "b"}]}'
+
+
+@pytest.mark.parametrize("row", [TWICE, NESTED, '{"instruction": "x", "output": "y", "meta": {"a": 1, "a": 1}}'])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("data.jsonl", "{good}\n{row}\n{good}\n"),
+        ("data.json", "[{good}, {row},\n {good}]"),
+        ("held.json", '{{"data": [{good}, {row}, {good}]}}'),
+        ("spread.json", '{{"data":\n [{good},\n {row}, {good}]}}'),
+    ],
+)
+def test_a_row_with_a_key_twice_is_set_aside_whole(tmp_path: Path, row: str, name: str, form: str) -> None:
+    (tmp_path / name).write_text(form.format(good=json.dumps(GOOD), row=row), encoding="utf-8")
+    found = read(tmp_path / name)
+    key = "content" if row == NESTED else "output" if row == TWICE else "a"
+    assert reasons(found) == [(2, f"the key {key!r} is there twice, so that nobody can tell which value is meant")]
+    if form.startswith(("{good}", "[")):
+        assert found.rejects[0].raw == row
+    assert len(found.samples) == 2
+
+
+def test_a_long_row_with_a_key_twice_is_read_to_its_end(tmp_path: Path) -> None:
+    long = '{"output": "a", "output": "b", "instruction": "' + "x" * (3 << 20) + '"}'
+    (tmp_path / "data.json").write_text(f"[{long}, {json.dumps(GOOD)}]", encoding="utf-8")
+    found = read(tmp_path / "data.json")
+    assert [row for row, _ in reasons(found)] == [1]
+    assert len(found.samples) == 1
+    (tmp_path / "cut.json").write_text(f"[{json.dumps(GOOD)}, {TWICE[:-1]}", encoding="utf-8")
+    with pytest.raises(DataError, match="not JSON in row 2"):
+        read(tmp_path / "cut.json")
+
+
+def test_a_file_whose_object_has_a_key_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(f'{{"data": [{json.dumps(GOOD)}],\n "data": []}}', encoding="utf-8")
+    with pytest.raises(DataError, match="the key 'data' is there twice"):
+        read(tmp_path / "data.json")
