@@ -314,6 +314,7 @@ def _rows(round: int, found: TaskResult, source: str) -> list[Row]:
 
 def _describe(found: TaskResult) -> str:
     main = next(one for one in found.figures if one.main)
-    error = "" if main.stderr is None else f" ± {main.stderr:.4f}"
+    score = EvalScore(0, found.task, main.value, main.stderr, main.n, main.metric, main.higher).with_error()
+    error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
     shots = f", {found.shots}-shot" if found.shots else ""
     return f"{found.task}: {main.metric} {main.value:.4f}{error} (n={main.n:,}{shots})"

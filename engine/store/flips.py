@@ -66,7 +66,7 @@ class QuestionComparison(Struct, frozen=True):
     def stderr(self) -> float | None:
         """Standard error of ``change``, question by question (as ``paired.errors``); None with fewer than two."""
         differences = [question.flip for question in self.questions if None not in question.right]
-        return paired_difference.standard_error(differences, [1] * len(differences)) if len(differences) > 1 else None
+        return paired_difference.share_error(differences) if len(differences) > 1 else None
 
 
 class QuestionReplies(Struct, frozen=True):

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from engine.store import read
-from engine.store.rows import EvalScore
+from engine.store.rows import EvalScore, error_of_unanimous
 
 Items = dict[int, tuple[float, float]]
 """By item: its value, and its weight in the figure."""
@@ -36,7 +36,10 @@ def error(one: sqlite3.Connection, score: EvalScore, other: sqlite3.Connection, 
     both = [item for item in now if item in before and now[item][1] == before[item][1]]
     if len(both) != score.n:
         return None
-    return standard_error([now[item][0] - before[item][0] for item in both], [now[item][1] for item in both])
+    differences = [now[item][0] - before[item][0] for item in both]
+    if score.higher and all(0 <= value <= 1 for value, _ in (*now.values(), *before.values())):
+        return share_error(differences)
+    return standard_error(differences, [now[item][1] for item in both])
 
 
 def items(db: sqlite3.Connection, round: int, task: str) -> Items:
@@ -51,6 +54,13 @@ _HELDOUT = (
     "SELECT item, loss, tokens FROM eval_item WHERE round=:round AND tokens > 0 AND loss IS NOT NULL ORDER BY item"
 )
 _TASK = "SELECT item, value, 1 FROM task_item WHERE round=:round AND task=:task ORDER BY item"
+
+
+def share_error(differences: Sequence[float]) -> float:
+    """Standard error of a mean difference between two shares, item by item. Where all items say the same (none changed,
+    or all did), that is no proof that others would: as for a share, Wilson's interval tells.
+    """
+    return standard_error(differences, [1] * len(differences)) or error_of_unanimous(len(differences))
 
 
 def standard_error(differences: Sequence[float], weights: Sequence[float]) -> float:

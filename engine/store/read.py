@@ -221,7 +221,7 @@ def artifact(db: sqlite3.Connection, round: int, name: str) -> tuple[str, dict[s
 
 def scores(db: sqlite3.Connection, round: int) -> dict[str, EvalScore]:
     """Evaluation figures of a round by task."""
-    return {score.task: score for score in rows(db, EvalScore, round)}
+    return {score.task: score.with_error() for score in rows(db, EvalScore, round)}
 
 
 def main_task(db: sqlite3.Connection, round: int) -> EvalScore | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from msgspec.structs import replace
+
 from engine.store.conversation import Message as Message
 from engine.store.conversation import Sample as Sample
 from engine.store.conversation import content_id as content_id
@@ -219,6 +221,13 @@ class Retirement(Row, frozen=True):
     kept: int
 
 
+def error_of_unanimous(n: int) -> float:
+    """Standard error of a share of ``n`` items that all say the same: how far Wilson's interval for one standard error
+    reaches from 0 or 1 (E. B. Wilson, Probable inference, 1927; z = 1).
+    """
+    return 1 / (n + 1)
+
+
 class EvalScore(Row, frozen=True):
     """One evaluation figure of one round's model, e.g. ``heldout_loss``, ``accuracy`` or ``gsm8k_cot``.
 
@@ -241,6 +250,13 @@ class EvalScore(Row, frozen=True):
     def main(self) -> bool:
         """Whether it stands for its task."""
         return not (self.metric and self.task.endswith(f":{self.metric}"))
+
+    def with_error(self) -> EvalScore:
+        """The same with a standard error that is true of a share where all items are wrong, or all are right: the
+        formula gives 0 there, as if another draw of questions could not differ.
+        """
+        bound = self.higher and self.value in (0, 1) and self.stderr == 0 and self.n > 0
+        return replace(self, stderr=error_of_unanimous(self.n)) if bound else self
 
     @property
     def better(self) -> float:
