@@ -216,6 +216,10 @@ def seconds(stage: str, work: Amounts, speeds: Speeds) -> float | None:
 
 
 def scaled(stage: str, took: float, rows_then: int, rows_now: int) -> float:
-    """Seconds of a stage that ``took`` so long on ``rows_then`` samples, for ``rows_now`` of them."""
+    """Seconds of a stage that ``took`` so long on ``rows_then`` samples, for ``rows_now`` of them. The held-out samples
+    that are evaluated stay the same.
+    """
+    if stage == "evaluate":
+        return took
     start = min(START.get(stage, 0.0), took)
     return start + (took - start) * rows_now / max(rows_then, 1)

@@ -49,11 +49,18 @@ class Span(Struct, frozen=True):
         """A part, or a multiple."""
         return Span(self.low * share, self.high * share)
 
+    def grown(self, fixed: Span, share: float) -> Span:
+        """A multiple of all but what is ``fixed``."""
+        ends = ((self.low, fixed.low), (self.high, fixed.high))
+        low, high = (start + (whole - start) * share for whole, start in ends)
+        return Span(low, high)
+
 
 class Duration(Struct, frozen=True):
     """What the doctor worked out for ``rows`` samples: seconds by stage, in round 0 and in later ones, where known.
 
-    key: of the settings that it holds for. basis: what it is based on, in words.
+    fixed: of these, what does not grow with the dataset: libraries, weights, held-out samples. key: of the settings
+    that it holds for. basis: what it is based on, in words.
     """
 
     rows: int
@@ -61,6 +68,7 @@ class Duration(Struct, frozen=True):
     later: dict[str, Span]
     basis: str
     key: str = ""
+    fixed: dict[str, Span] = {}
 
 
 class Remaining(Struct, frozen=True):
@@ -115,6 +123,10 @@ def expected(facts: RoundWork, config: Config, speeds: Speeds, selected: int, ba
     low, high = asked(config, facts.rows, selected)
     first: dict[str, Span] = {}
     later: dict[str, Span] = {}
+    fixed: dict[str, Span] = {}
+    for stage, work in cost_model.amounts(replace(facts, rows=0, fresh=0, asked=0, passed=0), config).items():
+        if (least := cost_model.seconds(stage, work, speeds)) is not None:
+            fixed[stage] = Span(least * TRIED[0], least * TRIED[1])
     rounds = ((first, (facts.rows, facts.rows)), (later, (low, high)))
     for out, fresh in rounds if speeds else ():
         both = [replace(facts, fresh=new, asked=count) for new, count in zip(fresh, (low, high), strict=True)]
@@ -126,7 +138,7 @@ def expected(facts: RoundWork, config: Config, speeds: Speeds, selected: int, ba
         if "rewrite" in out:  # no faster than the provider allows
             waits = [cost_model.least_seconds(one, config) for one in both]
             out["rewrite"] = Span(max(out["rewrite"].low, waits[0]), max(out["rewrite"].high, waits[1]))
-    return Duration(facts.rows, first, later, basis, settings_key(config))
+    return Duration(facts.rows, first, later, basis, settings_key(config), fixed)
 
 
 def settings_key(config: Config) -> str:
@@ -181,8 +193,8 @@ def _span(round: int, stage: str, rows: int, noted: Duration | None, recorded: M
         return Span(took * RECORDED[0] * least, took * RECORDED[1])
     if noted is None:
         return None
-    found = (noted.later if round else noted.first).get(stage)
-    return None if found is None else found.times(rows / max(noted.rows, 1))
+    found, fixed = (noted.later if round else noted.first).get(stage), noted.fixed.get(stage, Span(0.0, 0.0))
+    return None if found is None else found.grown(fixed, rows / max(noted.rows, 1))
 
 
 def _sum(spans: Iterable[Span]) -> Span:

@@ -63,6 +63,24 @@ def test_what_is_left_counts_every_round_and_the_last_training() -> None:
     assert duration.sentence(left).endswith("Tried")
 
 
+def test_only_what_grows_with_the_samples_is_scaled_with_them(tmp_path: Path) -> None:
+    """What was tried for 100 samples and scaled to 1,000 is what is worked out for 1,000 at once."""
+    config = configs.parse('[model]\nname = "x"\n[select]\nmax_share = 0.1\n', "x")
+    units = [cost_model.READ, cost_model.PREDICTED, cost_model.LEARNED, cost_model.RATED]
+    speeds = dict.fromkeys([*units, cost_model.ASKED, cost_model.REPLIED], 1e-5)
+    speeds |= {cost_model.OPENED: 3.0, cost_model.FETCHED: 5.0}
+    few, many = (
+        duration.expected(RoundWork(rows, 20, 30, heldout=50, fresh=rows), config, speeds, 0, "tried")
+        for rows in (100, 1000)
+    )
+    left = duration.remaining(LoopState(1, final=False, rows=1000), few, {})
+    assert left is not None
+    for stage in ("train", "judge", "evaluate", "select", "score"):
+        assert left.stages[stage].low == pytest.approx(many.first[stage].low, rel=0.01), stage
+        assert left.stages[stage].high == pytest.approx(many.first[stage].high, rel=0.01), stage
+    assert cost_model.scaled("evaluate", 7.0, 100, 1000) == 7.0, "the held-out samples are the same"
+
+
 def test_a_round_of_which_nothing_is_known_is_no_few_seconds() -> None:
     state = LoopState(2, final=False, rows=100, newest=0, done={"train": 1.0})
     left = duration.remaining(state, None, {"train": Recorded(100.0, 100, 0)})
