@@ -91,7 +91,7 @@ def _event(stage: StageView) -> str:
     if stage.state == "running":
         return f"{mark} started" if not stage.done else f"{mark} resumed at {number_format.count(stage.done)}"
     if stage.state == "done" and stage.started_at and stage.finished_at:
-        return f"{mark} done in {number_format.duration(stage.finished_at - stage.started_at)}"
+        return f"{mark} done in {number_format.duration(stage.seconds or stage.finished_at - stage.started_at)}"
     if stage.state == "waiting":
         return f"{mark} waiting{': ' + stage.error if stage.error else ' for review'}"
     return f"{mark} {stage.state}{': ' + stage.error if stage.error else ''}"

@@ -198,7 +198,7 @@ class Reader:
                 rate = (job.total - job.done) / facts["left_s"]
         error = guard.clean((job.error or "")[:ERROR_LIMIT]).text
         times = job.started_at, job.finished_at
-        return StageView(job.stage, job.state, job.done, job.total, rate, *times, error, partial)
+        return StageView(job.stage, job.state, job.done, job.total, rate, *times, error, partial, job.seconds)
 
     def _read_log(self, db: sqlite3.Connection) -> None:
         fresh = read.events(db, self._last_event, LOG_LINES * 2)

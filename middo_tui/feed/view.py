@@ -28,6 +28,7 @@ NO_COUNTS: tuple[int, int, int] = (0, 0, 0)
 class StageView(Struct, frozen=True):
     """One stage of the shown round. ``rate``: units per second, None while it cannot be told.
 
+    ``seconds``: at work so far, without what it waited for a person; 0 where an older version did not count them.
     ``partial``: how much of the next unit is done, 0 to 1, while the stage runs.
     """
 
@@ -40,6 +41,7 @@ class StageView(Struct, frozen=True):
     finished_at: float | None = None
     error: str = ""
     partial: float = 0.0
+    seconds: float = 0.0
 
     @property
     def share(self) -> float:

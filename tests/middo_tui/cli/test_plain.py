@@ -8,6 +8,7 @@ from shlex import quote
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from engine.config import edit
 from engine.errors import UsageError
@@ -57,6 +58,21 @@ def test_a_stage_is_told_from_start_to_end() -> None:
         "round 0  train     ✔ done in 75 s",
         "round 0  score     ▶ started",
     ]
+
+
+def test_a_stage_that_was_opened_again_took_only_the_time_at_work(tmp_path: Path) -> None:
+    """Verify runs again after a person's edit, which may come a night later."""
+    store = Store(tmp_path / "p").plan().round(0, 5)
+    write.start_job(store.db, 0, "verify", "key", "{}")
+    write.add_cost(store.db, 0, "verify", 12.0, 0.0, None)
+    store.db.execute("UPDATE job SET started_at=started_at-30000 WHERE stage='verify'")
+    write.end_job(store.db, 0, "verify", "done")
+    reader = Reader(tmp_path / "p")
+    view = reader.view()
+    reader.close()
+    verify = next(one for one in view.stages if one.name == "verify")
+    before = replace(view, stages=(replace(verify, state="running"),))
+    assert told(before, replace(view, stages=(verify,)))[-1].endswith("verify    ✔ done in 12 s")
 
 
 def test_a_long_step_is_told_batch_by_batch() -> None:
