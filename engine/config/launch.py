@@ -55,6 +55,11 @@ class Launch(ConfigSection, frozen=True):
         return self.nodes * self.processes
 
     @property
+    def may_miss(self) -> bool:
+        """Whether a run may go on with fewer machines than ``nodes``; then each adds up more batches for a step."""
+        return self.min_nodes < self.nodes
+
+    @property
     def address(self) -> tuple[str, int]:
         """Host and port of ``rendezvous``."""
         host, _, port = self.rendezvous.rpartition(":")

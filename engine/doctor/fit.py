@@ -86,11 +86,16 @@ def _finding(need: Need, models: Models, config: Config, device: Device, longest
     largest = sorted(need.parts.items(), key=lambda part: -part[1])[:3]
     parts = ", ".join(f"{name} {size(count)}" for name, count in largest)
     text = f"about {size(need.total)} of {size(device.free)} on {device.name} ({parts})"
+    least = _with_all(need, models, config, device, longest)
+    if least < need.total:
+        text += f"; about {size(least)} while all {config.launch.nodes} machines are there"
     if need.total <= device.free * TIGHT:
         return Finding(need.stage, text)
-    bad = need.total > device.free
+    bad = least > device.free
     split = need.stage == "train" and config.launch.processes > 1 and config.launch.nodes == 1 and device.split == WHOLE
     other = "; or shard it over the GPUs with [launch] accelerate_config" if split else ""
+    if least <= device.free * TIGHT:
+        other += f"; or set [launch] min_nodes = {config.launch.nodes}, so that the run waits for all machines"
     wanted = fitting(need.stage, models, config, device, longest)
     if wanted is None:
         fix = "no setting makes it fit; use a smaller model or more memory" + other
@@ -100,6 +105,17 @@ def _finding(need: Need, models: Models, config: Config, device: Device, longest
     if bad and device.cuda and need.stage != "train" and wanted.keys() <= HALVED:
         return Finding(need.stage, text, fix=f"{fix}; otherwise batches that do not fit are halved and retried")
     return Finding(need.stage, text, bad, fix)
+
+
+def _with_all(need: Need, models: Models, config: Config, device: Device, longest: int) -> int:
+    """Bytes that a stage needs while no machine of [launch] nodes is missing. Where one is, each adds up more batches
+    for a step of training, and so keeps gradients from one to the next.
+    """
+    if need.stage != "train" or not config.launch.may_miss:
+        return need.total
+    again = recomputes(models, config, device, longest)
+    whole = changed(config, {"launch.min_nodes": config.launch.nodes, "train.gradient_checkpointing": again})
+    return _need("train", models, whole, device, longest)
 
 
 def as_toml(changes: Changes) -> str:

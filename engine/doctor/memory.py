@@ -197,7 +197,8 @@ def train(shape: ModelShape, config: Config, cuda: bool, longest: int, split: De
     parts["activations"] = _activations(shape, config, tokens, half)
     parts["loss"] = _loss(shape, tokens, 2 if half else FLOAT, how.method == "full", cuda)
     gradients = trained * FLOAT // split.gradients
-    if how.gradient_accumulation == 1:  # none are left from the batch before: they grow as the activations go
+    # With one batch a step none are left from the one before: they grow as the activations go.
+    if how.gradient_accumulation == 1 and not config.launch.may_miss:
         gradients = max(gradients - parts["activations"] - parts["loss"], 0)
     parts["gradients"] = gradients
     if cuda:

@@ -108,6 +108,31 @@ def test_splitting_is_proposed_and_then_not_what_it_cannot_do() -> None:
     assert not [f for f in fit.stages(Models(LLAMA_8B), config(), tight, 1024) if "qlora" in f.fix]
 
 
+def test_gradients_are_counted_that_fewer_machines_keep_from_batch_to_batch() -> None:
+    text = '[train]\nmethod = "full"\ngradient_checkpointing = true\ngradient_accumulation = 1\n'
+    two = "[launch]\nnodes = 2\n"
+    alone, all_, fewer = (
+        memory.train(LLAMA_8B, config(text + more), True, 1024) for more in ("", f"{two}min_nodes = 2\n", two)
+    )
+    twice = config(text.replace("gradient_accumulation = 1", "gradient_accumulation = 2"))
+    assert all_ == alone
+    assert fewer == memory.train(LLAMA_8B, twice, True, 1024), "the one that is left adds up both machines' batches"
+    assert fewer.parts["gradients"] == LLAMA_8B.parameters * 4 > alone.parts["gradients"]
+
+    device = Device("GPU 0", int(alone.total / fit.TIGHT) + 1, cuda=True)
+    found = next(fit.stages(Models(LLAMA_8B), config(text + two), device, 1024))
+    assert found.mark == "!"
+    assert f"about {fit.size(fewer.total)} of" in found.text
+    assert found.text.endswith(f"; about {fit.size(alone.total)} while all 2 machines are there")
+    assert found.fix.endswith("; or set [launch] min_nodes = 2, so that the run waits for all machines")
+    enough = Device("GPU 0", 2 * fewer.total, cuda=True)
+    assert next(fit.stages(Models(LLAMA_8B), config(text + two), enough, 1024)).mark == "✔"
+    tiny = Device("GPU 0", alone.total // 2, cuda=True)
+    found = next(fit.stages(Models(LLAMA_8B), config(text + two), tiny, 1024))
+    assert found.bad
+    assert "min_nodes" not in found.fix
+
+
 @pytest.mark.parametrize(
     ("text", "free", "first"),
     [
