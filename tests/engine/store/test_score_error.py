@@ -23,7 +23,7 @@ def wilson(right: int, n: int, z: float) -> tuple[float, float]:
 def measured(db: Store, round: int, marks: list[int], kept: float | None = 0.0) -> None:
     share = sum(marks) / len(marks)
     write.upsert(db.db, [EvalScore(round, "accuracy", share, kept, len(marks))])
-    write.upsert(db.db, [EvalItem(round, item, 1.0, 5, "", right) for item, right in enumerate(marks)])
+    write.upsert(db.db, [EvalItem(round, item, 1.0, 5, "", bool(right)) for item, right in enumerate(marks)])
 
 
 @pytest.mark.parametrize("right", [0, 12])

@@ -64,7 +64,7 @@ def test_a_stage_that_was_opened_again_took_only_the_time_at_work(tmp_path: Path
     """Verify runs again after a person's edit, which may come a night later."""
     store = Store(tmp_path / "p").plan().round(0, 5)
     write.start_job(store.db, 0, "verify", "key", "{}")
-    write.add_cost(store.db, 0, "verify", 12.0, 0.0, None)
+    write.add_cost(store.db, 0, "verify", 12.0, 0.0, 1 << 20)
     store.db.execute("UPDATE job SET started_at=started_at-30000 WHERE stage='verify'")
     write.end_job(store.db, 0, "verify", "done")
     reader = Reader(tmp_path / "p")
