@@ -285,9 +285,7 @@ class _Watch(_Steps):
         self._at = time.monotonic()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """One more batch of a step that has several: on a slow machine a step takes minutes. No pause in a step: what
-        its batches have added up is in no checkpoint.
-        """
+        """One more batch of several: a step may take minutes. No pause within it: its gradients are in no checkpoint."""
         self._batches += 1
         with contextlib.suppress(Paused):
             self._ctx.progress(state.global_step, self._batches / args.gradient_accumulation_steps)
@@ -296,6 +294,8 @@ class _Watch(_Steps):
         """Tell how many steps there are, and which were there already."""
         self._ctx.begin(state.max_steps, state.global_step)
         self._at = time.monotonic()
+        if not state.global_step and (few := training.few_steps(self._ctx.config, state.max_steps)):
+            self._ctx.event(few, "warning")
 
     def pauses(self, state: Any, logs: dict[str, float]) -> bool:
         """Write the step's row; after the last step all is done but saving the result, and there is no pause."""

@@ -56,6 +56,8 @@ class TrainingTask:
     environ: dict[str, str] = field(default_factory=dict)
 
 
+FEW_STEPS = 10
+"""Fewer optimizer steps in a round than this are warned of."""
 NOT_ALONE = ["out_proj", "conv1d"]
 """Layers of Mamba whose weights its kernels read without calling them: peft refuses an adapter on them."""
 
@@ -145,6 +147,18 @@ def accumulation(config: Config, processes: int) -> int:
             " Start the stage with `middo-tui run`."
         )
     return each
+
+
+def few_steps(config: Config, steps: int) -> str:
+    """A warning where ``steps``, all of a round's optimizer steps, are too few to learn from; else ''."""
+    if steps >= FEW_STEPS:
+        return ""
+    each = config.train.batch_size * config.train.gradient_accumulation * config.launch.total
+    first = ", the first at a learning rate of 0 (warm-up)" if config.train.warmup_ratio else ""
+    return (
+        f"only {counted(steps, 'optimizer step')} of {counted(each, 'sample')} in this round{first}: the model may learn"
+        " next to nothing. Lower [train] gradient_accumulation, or raise epochs."
+    )
 
 
 def longest(config: Config, base: Path) -> int:
