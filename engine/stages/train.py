@@ -285,7 +285,7 @@ class _Watch(_Steps):
         self._at = time.monotonic()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """One more batch of several: a step may take minutes. No pause within it: its gradients are in no checkpoint."""
+        """One more batch of a step, which may take minutes. No pause within it: its gradients are in no checkpoint."""
         self._batches += 1
         with contextlib.suppress(Paused):
             self._ctx.progress(state.global_step, self._batches / args.gradient_accumulation_steps)

@@ -156,8 +156,8 @@ def few_steps(config: Config, steps: int) -> str:
     each = config.train.batch_size * config.train.gradient_accumulation * config.launch.total
     first = ", the first at a learning rate of 0 (warm-up)" if config.train.warmup_ratio else ""
     return (
-        f"only {counted(steps, 'optimizer step')} of {counted(each, 'sample')} in this round{first}: the model may learn"
-        " next to nothing. Lower [train] gradient_accumulation, or raise epochs."
+        f"only {counted(steps, 'optimizer step')} of {counted(each, 'sample')} in this round{first}: the model may"
+        " learn next to nothing. Lower [train] gradient_accumulation, or raise epochs."
     )
 
 
