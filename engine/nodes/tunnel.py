@@ -19,6 +19,8 @@ LOOPBACK = "127.0.0.1"
 IDLE_S = 20.0 * 24 * 3600
 """How long a connection may be idle; socket timeouts cannot be much longer (2^31 ms)."""
 PIECE_BYTES = 1 << 16
+PAUSE_S = 0.2
+"""Between two tries to accept a connection."""
 
 
 class Tunnel:
@@ -26,21 +28,29 @@ class Tunnel:
 
     def __init__(self, host: str, port: int, secret: bytes) -> None:
         self._door, self._secret = (host, port), secret
+        self._closed = threading.Event()
         self._listener = socket.create_server((LOOPBACK, 0))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True, name="tunnel").start()
 
     def close(self) -> None:
         """Stop accepting connections; open ones stay."""
+        self._closed.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
-        with suppress(OSError):  # ``close`` was called
-            while True:
+        while not self._closed.is_set():
+            try:
                 connection, _ = self._listener.accept()
+            except OSError:  # closed; or too many open files, or a caller that has gone already
+                self._closed.wait(PAUSE_S)
+                continue
+            try:
                 threading.Thread(target=self._forward, args=[connection], daemon=True, name="tunnelled").start()
+            except RuntimeError:  # this user may start no more threads at the moment
+                connection.close()
 
     def _forward(self, connection: socket.socket) -> None:
         """Forward one connection; closes it where the door refuses."""

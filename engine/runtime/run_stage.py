@@ -101,12 +101,12 @@ def _outcome(db: sqlite3.Connection, project: Path, config: Config, round: int, 
         return "waiting", str(what) or None
     except MiddoError as failure:
         if no_space(failure):
-            tell(f"{name}: {failure}")
+            tell(public(f"{name}: {failure}", config))
             return FULL, None
         return "failed", public(str(failure), config)
     except Exception as failure:  # noqa: BLE001 - the boundary: whatever a stage raises becomes the job's outcome
         if no_space(failure):  # the job goes on when the worker has seen space
-            tell(f"{name}: {failure}")
+            tell(public(f"{name}: {failure}", config))
             return FULL, None
         trace = public(traceback.format_exc(), config)
         write.event(db, trace, "trace", round, name)

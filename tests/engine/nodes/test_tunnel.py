@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,3 +63,24 @@ def test_without_the_key_or_a_launch_nobody_gets_there(tmp_path: Path, how: dict
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):
             listener.accept()
+
+
+def test_it_goes_on_when_this_process_has_had_too_many_open_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = socket.socket.accept
+    refused = [OSError(errno.EMFILE, "Too many open files"), OSError(errno.ECONNABORTED, "gone")]
+
+    def accepting(listener: socket.socket) -> tuple[socket.socket, Any]:
+        if threading.current_thread().name == "tunnel" and refused:
+            raise refused.pop()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", accepting)
+    with tunnelled(tmp_path) as (listener, near):
+        far, _ = listener.accept()
+        with far:
+            far.settimeout(WITHIN_S)
+            near.sendall(b"here")
+            assert far.recv(4) == b"here"
+    assert not refused

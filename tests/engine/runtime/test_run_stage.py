@@ -142,14 +142,15 @@ def test_a_key_that_an_exception_quotes_reaches_neither_store_nor_log(
     [
         OSError(errno.ENOSPC, "No space left on device"),
         RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
-        MiddoError("cannot be written"),
+        MiddoError("cannot be written for hf_abcdefghij"),
     ],
 )
 def test_a_stage_that_finds_the_disk_full_has_not_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], failure: Exception
 ) -> None:
     """The worker starts it again when there is space: its job is still the running one, without an error."""
     made = project(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghij")
 
     def stage(ctx: Ctx) -> None:
         raise failure from (OSError(errno.ENOSPC, "full") if isinstance(failure, MiddoError) else None)
@@ -158,3 +159,5 @@ def test_a_stage_that_finds_the_disk_full_has_not_failed(
     assert run_all(made.db, tmp_path, 0, ["select"]) == "full"
     found = next(job for job in jobs(made.db) if job.stage == "select")
     assert (found.state, found.error) == ("running", None)
+    assert (told := capfd.readouterr().err).startswith("select: "), "its log says why"
+    assert "hf_abcdefghij" not in told
