@@ -18,8 +18,10 @@ TELLS = re.compile(
 )
 """Names of variables by which a shell changes what a program says or does."""
 
-KEPT = re.compile("(CUDA|NCCL|GLOO)_.*|TORCHDYNAMO_DISABLE|MIDDO_TEST_DATA|MIDDO_SMOLLM2")
-"""Of these and of those that steer libraries: what this machine has, and what the tests are asked to run with."""
+KEPT = re.compile("(CUDA|NCCL|GLOO)_.*|TORCHDYNAMO_DISABLE|MIDDO_TEST_DATA|MIDDO_SMOLLM2|TEXTUAL_SNAPSHOT_TEMPDIR")
+"""Of these and of those that steer libraries: what this machine has, and what the tests are asked to run with; where
+the processes of the tests exchange their pictures.
+"""
 
 OURS = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "TZ": "UTC", "HF_HUB_OFFLINE": "1"}
 

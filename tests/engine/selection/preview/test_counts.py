@@ -255,7 +255,9 @@ def test_a_stored_round_is_previewed_as_its_stage_selects(
     read before from the signals and afterwards from what the stage has kept of them.
     """
     made = stored.project(tmp_path, 400, extra)
-    sections = ["[select]", extra.removeprefix("select.")] if extra else []
+    sections = ["[select]", extra.removeprefix("select.")]
+    if "threshold" not in extra:
+        sections.append('threshold = "sigma"')  # as the project's stages have it
     sections += [f'[model]\nname = "{made.config.model.name}"']
     (tmp_path / "config.toml").write_text("\n".join(sections), encoding="utf-8")
     rng = np.random.default_rng(1)
