@@ -11,7 +11,9 @@ from tests.support.chat_server import Server
 from tests.support.pending_project import teaches, with_pending_rewrites
 from tests.support.processes import run_child
 
-REWRITES, IN_FLIGHT, KILL_AT = 100, 8, 60
+REWRITES, IN_FLIGHT = 100, 8
+KILL_AT = 20
+"""The save that it dies in. One holds at most what was in flight, so there are 25 or more."""
 
 
 def test_no_finished_call_is_made_again(tmp_path: Path) -> None:
