@@ -9,7 +9,6 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.message import Message
 
 from engine.errors import MiddoError
 from engine.plurals import counted
@@ -18,6 +17,7 @@ from middo_tui.feed.rewrite import TextBlock, cached_diff
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.screens.flips_keys import KEYS, FlipsState
+from middo_tui.screens.frame import ReadMessage
 from middo_tui.screens.menu_screen import TextMenuScreen
 from middo_tui.terminal import guard
 from middo_tui.text import number_format
@@ -37,7 +37,7 @@ WORDS = {True: "right", False: "wrong", None: "not marked"}
 MARKS = {1: ("✔", "active"), -1: ("✘", "error"), 0: (" ", "")}
 
 
-class FlipsRead(Message):
+class FlipsRead(ReadMessage):
     """The questions have been read."""
 
     def __init__(self, found: FlipsView) -> None:
@@ -89,6 +89,8 @@ class FlipsScreen(TextMenuScreen):
 
     @on(FlipsRead)
     def _loaded(self, message: FlipsRead) -> None:
+        if message.outdated:
+            return
         found = message.found
         same = (found.before, found.after, found.show) == (self._found.before, self._found.after, self._found.show)
         self._found = found

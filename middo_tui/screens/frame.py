@@ -17,6 +17,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.message import Message
 from textual.screen import Screen
+from textual.worker import get_current_worker
 
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
@@ -56,6 +57,21 @@ class Go(Message):
         super().__init__()
         self.screen = screen
         self.target = target
+
+
+class ReadMessage(Message):
+    """What an exclusive worker has read in its thread. A thread cannot be stopped: when another read was started
+    meanwhile, what this one found is ``outdated``, and must not replace what the newer one has found.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worker = get_current_worker()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a newer read was started."""
+        return self._worker.is_cancelled
 
 
 class Shows(Protocol):

@@ -11,7 +11,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.message import Message
 
 from engine.errors import MiddoError
 from engine.store.labels import KINDS, Labelled
@@ -19,7 +18,7 @@ from middo_tui.feed.labels import LabelView, draw, give, read_labels
 from middo_tui.feed.sample import SampleDetail, read_detail
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
-from middo_tui.screens.frame import Framed
+from middo_tui.screens.frame import Framed, ReadMessage
 from middo_tui.screens.label_keys import KEYS, LabelKeyState
 from middo_tui.screens.letter_menu import LetterChoice, LetterMenu
 from middo_tui.terminal import guard
@@ -38,7 +37,7 @@ FLAWS = (
 )
 
 
-class LabelsRead(Message):
+class LabelsRead(ReadMessage):
     """The drawn samples, the one that is shown, or why they could not be read."""
 
     def __init__(self, found: LabelView, at: int, detail: SampleDetail | None, problem: str = "") -> None:
@@ -104,6 +103,8 @@ class LabelScreen(Framed):
 
     @on(LabelsRead)
     def _was_read(self, message: LabelsRead) -> None:
+        if message.outdated:
+            return
         complete = bool(message.found.rows) and not message.found.pending
         before = self._found
         if complete and (before is None or before.pending):

@@ -9,13 +9,13 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.message import Message
 
 from engine.errors import MiddoError
 from engine.plurals import counted
 from middo_tui.feed.run_log import EVENTS, LEVELS, Level, LogEntry, RunLog, load
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
+from middo_tui.screens.frame import ReadMessage
 from middo_tui.screens.input_line import TypeLine
 from middo_tui.screens.log_keys import KEYS, LogState
 from middo_tui.screens.menu_screen import MenuScreen
@@ -34,7 +34,7 @@ NAMES: dict[Level, str] = {"all": "", "warning": "warnings and errors", "error":
 SIGNS = {"error": "✘", "warning": "!"}
 
 
-class LogRead(Message):
+class LogRead(ReadMessage):
     """The log has been read."""
 
     def __init__(self, found: RunLog) -> None:
@@ -85,6 +85,8 @@ class LogScreen(MenuScreen):
 
     @on(LogRead)
     def _loaded(self, message: LogRead) -> None:
+        if message.outdated:
+            return
         found = message.found
         self._found = found
         self._newest = found.entries[::-1]

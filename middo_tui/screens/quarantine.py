@@ -12,7 +12,6 @@ from msgspec import Struct
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.message import Message
 
 from engine.errors import MiddoError
 from engine.plurals import counted
@@ -20,6 +19,7 @@ from engine.store.connect import reader
 from engine.store.quarantine import Reason, Refused, reasons, refused
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
+from middo_tui.screens.frame import ReadMessage
 from middo_tui.screens.menu_screen import MenuScreen
 from middo_tui.screens.quarantine_keys import KEYS, QuarantineState
 from middo_tui.terminal import guard
@@ -48,7 +48,7 @@ class QuarantineView(Struct, frozen=True):
         return sum(reason.rows for reason in self.reasons if self.only in ("", reason.reason))
 
 
-class QuarantineRead(Message):
+class QuarantineRead(ReadMessage):
     """The quarantine has been read."""
 
     def __init__(self, found: QuarantineView) -> None:
@@ -119,6 +119,8 @@ class QuarantineScreen(MenuScreen):
 
     @on(QuarantineRead)
     def _loaded(self, message: QuarantineRead) -> None:
+        if message.outdated:
+            return
         found = message.found
         same = found.only == self._found.only
         self._found = found

@@ -11,7 +11,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
-from textual.message import Message
 from textual.widgets import Input
 
 from middo_tui.base_app import BaseApp
@@ -20,6 +19,7 @@ from middo_tui.feed.settings import Setting, Settings
 from middo_tui.feed.view import LoopView
 from middo_tui.keys import tables
 from middo_tui.look import theme
+from middo_tui.screens.frame import ReadMessage
 from middo_tui.screens.menu_screen import MenuScreen
 from middo_tui.screens.settings_keys import KEYS, SettingsState
 from middo_tui.terminal import guard
@@ -35,7 +35,7 @@ AUTO = '"improved"'
 """What ``[review] policy`` is in effect while automatic review is on (``--auto``, or its key on the Loop screen)."""
 
 
-class SettingsRead(Message):
+class SettingsRead(ReadMessage):
     """The settings have been read."""
 
     def __init__(self, found: Settings) -> None:
@@ -132,6 +132,8 @@ class SettingsScreen(MenuScreen):
 
     @on(SettingsRead)
     def _loaded(self, message: SettingsRead) -> None:
+        if message.outdated:
+            return
         self._found = message.found
         self._list()
 

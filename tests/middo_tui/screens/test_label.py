@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
+from textual.message import Message
 
 from engine.store import labels
 from engine.store.connect import reader
 from engine.store.labels import Labelled
 from engine.store.rows import Flaw
 from middo_tui.app import MiddoApp
+from middo_tui.feed.labels import LabelView, read_labels
+from middo_tui.screens import label
+from middo_tui.screens.label import LabelScreen, LabelsRead
 from tests.support import rounds, tiny
-from tests.support.screens import until
+from tests.support.screens import screen_text, until
 
 
 @pytest.fixture
@@ -66,6 +71,47 @@ async def test_samples_are_drawn_labelled_and_reported(made: tiny.Project) -> No
         await pilot.press("r")
         await until(pilot, "of 12 · 12 labelled")
     assert [row.label for row in drawn(made)].count(None) == 0
+
+
+async def test_a_read_that_took_long_does_not_undo_a_newer_one(
+    made: tiny.Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be stopped: it posts what it found, however late."""
+    app, go, posted = MiddoApp(made.folder), threading.Event(), list[Message]()
+    slow = [True]
+
+    def reading(project: Path) -> LabelView:
+        found = read_labels(project)
+        if slow and slow.pop():
+            go.wait(60)
+        return found
+
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("2", "L")
+        await until(pilot, "enter draw 80 samples")
+        await pilot.press("enter")
+        await until(pilot, "1 of 12 · 0 labelled")
+        screen, post = app.screen, LabelScreen.post_message
+        assert isinstance(screen, LabelScreen)
+
+        def posting(self: LabelScreen, message: Message) -> bool:
+            there = post(self, message)
+            if isinstance(message, LabelsRead):
+                posted.append(message)
+            return there
+
+        monkeypatch.setattr(label, "read_labels", reading)
+        monkeypatch.setattr(LabelScreen, "post_message", posting)
+        screen.action_next()
+        while slow:
+            await pilot.pause()
+        await pilot.press("g")
+        await until(pilot, "2 of 12 · 1 labelled")
+        go.set()
+        while len(posted) < 2:
+            await pilot.pause()
+        await pilot.pause()
+        assert "2 of 12 · 1 labelled" in screen_text(app)
 
 
 async def test_before_anything_is_scored_it_says_what_is_missing(tmp_path: Path) -> None:
