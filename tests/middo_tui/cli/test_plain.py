@@ -18,13 +18,12 @@ from engine.store.connect import reader
 from engine.store.judging import JudgeCheck
 from engine.store.rows import Artifact, EvalScore, TaskItem
 from middo_tui.cli.commands import main
-from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, spent, task_lines, time_line, what_now
+from middo_tui.cli.plain import Narrator, describe, follow, rounds_table, task_lines, what_now
 from middo_tui.feed.loop_notice import notice
 from middo_tui.feed.reader import Reader
 from middo_tui.feed.rounds import RoundsReader
 from middo_tui.feed.view import LoopView, StageView
 from middo_tui.text.status import exit_code, gather
-from middo_tui.widgets.round_panels import Panel, panel_lines
 from tests.support import stores
 from tests.support.hostile import CORPUS
 from tests.support.stores import NOON, Store
@@ -365,30 +364,6 @@ def test_the_plain_status_ends_with_what_to_do(tmp_path: Path, make: str, parts:
     said = what_now(tmp_path / "p")
     assert [part for part in parts if part not in said] == []
     assert CliRunner().invoke(main, ["status", str(tmp_path / "p")]).output.rstrip().endswith(said)
-
-
-def test_a_run_says_where_its_time_went_and_what_each_stage_cost(tmp_path: Path) -> None:
-    store = stores.finished(tmp_path / "p")
-    before = spent(gather(tmp_path / "p"))
-    write.add_cost(store.db, 1, "train", 80.0, 75.0, 900_000_000)
-    write.add_cost(store.db, 2, "train", 40.0, 39.0, 800_000_000)
-    write.add_cost(store.db, 2, "evaluate", 7.0, 6.6, 1_400_000_000)
-    after = gather(tmp_path / "p")
-    assert time_line(after, before, 130.0) == (
-        "time: 2 min: train 2 min, evaluate 7 s, starting stages and waiting 3 s; most memory: 1.4 GB (evaluate)"
-    )
-    assert "no stage has run" in time_line(after, spent(after), 0.2)
-    longer = {**spent(after), (2, "train"): 60.0}  # before it began anew, by --redo
-    assert time_line(after, longer, 45.0).startswith("time: 45 s: train 40 s, starting stages and waiting 5 s;")
-    train = next(stage for stage in after["rounds"][1]["stages"] if stage["name"] == "train")
-    assert (train["seconds"], train["cpu_seconds"], train["peak_bytes"]) == (80.0, 75.0, 900_000_000)
-    assert "train     done         400 / 400  40 s (39 CPU s, 800 MB)" in describe(after)
-    detail = RoundsReader(tmp_path / "p").read()
-    for width, bar in ((80, 4), (140, 24)):
-        text = ["".join(run.text for run in line) for line in panel_lines(Panel(detail, 1, "time"), width)]
-        assert "━" * bar + " " in text[0]
-        assert text[0].endswith("400 / 400  75 CPU s, 900 MB")
-        assert len(text[0]) <= width
 
 
 def test_overrides_after_the_end_are_told_how_they_are_met(tmp_path: Path) -> None:

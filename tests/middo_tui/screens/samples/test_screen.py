@@ -15,8 +15,7 @@ from textual.pilot import Pilot
 from engine.project.folder import export_ids
 from engine.store.connect import transaction
 from middo_tui.app import MiddoApp
-from middo_tui.feed.filters import FilterError
-from middo_tui.feed.listing import free_name, jump
+from middo_tui.feed.listing import free_name
 from middo_tui.feed.orders import Order
 from middo_tui.feed.pages import Pages
 from middo_tui.screens.frame import Go
@@ -385,17 +384,3 @@ def test_no_hostile_byte_reaches_the_terminal(tmp_path: Path, opened: list[Termi
     )
     assert [bad for bad in NEVER if bad in clean] == []
     assert "⟨U+202E⟩".encode() in terminal.seen
-
-
-@pytest.mark.parametrize(
-    ("typed", "means"),
-    [("12", ("row", 11)), ("73%", ("share", 73.0)), (" #1,200 ", ("seq", 1200)), ("0.5%", ("share", 0.5))],
-)
-def test_what_a_typed_place_means(typed: str, means: tuple[str, float]) -> None:
-    assert jump(typed, 100) == means
-
-
-@pytest.mark.parametrize("typed", ["nan%", "inf%", "-1e999%", f"#{1 << 63}", f"{1 << 63}"])
-def test_a_place_that_no_list_has_is_refused(typed: str) -> None:
-    with pytest.raises(FilterError, match="enter a row"):
-        jump(typed, 100)
