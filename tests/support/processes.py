@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.support import ROOT
 
@@ -69,6 +70,13 @@ def kill(pid: int | None) -> bool:
     _, left = psutil.wait_procs(family, timeout=30)
     assert not left, f"still there after the kill: {left}"
     return True
+
+
+def customize_site(folder: Path, program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every Python process that is started with ``ENV`` run ``program``, kept in ``folder``, when it starts."""
+    (folder / "site").mkdir()
+    (folder / "site" / "sitecustomize.py").write_text(program, encoding="utf-8")
+    monkeypatch.setitem(ENV, "PYTHONPATH", f"{folder / 'site'}{os.pathsep}{ROOT}")
 
 
 # A child that kills itself with SIGKILL inside its k-th save: a kill at an exact point of an exact stage.

@@ -27,7 +27,7 @@ from engine.store.rows import Metric
 from tests.engine.distributed import test_ranks
 from tests.engine.distributed.test_ranks import job, launch, make
 from tests.support import ROOT, tiny
-from tests.support.processes import ENV, environ
+from tests.support.processes import ENV, customize_site, environ
 
 pytestmark = pytest.mark.slow
 EXAMPLES = ROOT / "docs" / "examples" / "accelerate"
@@ -67,10 +67,7 @@ patch_on_import(PATCHES)
 def flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """While this file is there, rank 0 kills itself in step KILLED_AT, and removes it."""
     there = tmp_path / "shall-die"
-    (tmp_path / "site").mkdir()
-    site = SITE.format(step=KILLED_AT, flag=str(there))
-    (tmp_path / "site" / "sitecustomize.py").write_text(site, encoding="utf-8")
-    monkeypatch.setitem(ENV, "PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    customize_site(tmp_path, SITE.format(step=KILLED_AT, flag=str(there)), monkeypatch)
     return there
 
 

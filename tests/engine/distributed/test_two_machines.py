@@ -22,9 +22,9 @@ from engine.distributed.torchrun import RANK_FAILED
 from engine.nodes.door import Door, RunNeeds
 from engine.store.rows import EvalItem, Losses, Metric, Ratings, Row
 from tests.engine.distributed.test_ranks import CONFIG, job, launch
-from tests.support import ROOT, doors, namespaces, tiny
+from tests.support import doors, namespaces, tiny
 from tests.support.namespaces import Machine, two_machines
-from tests.support.processes import ENV, environ
+from tests.support.processes import customize_site, environ
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,10 +66,7 @@ patch_on_import(PATCHES)
 def doomed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """While this file is there, rank 1 kills itself in step DIES_AT, and removes it."""
     flag = tmp_path / "shall-die"
-    (tmp_path / "site").mkdir()
-    site = SITE.format(step=DIES_AT, flag=str(flag))
-    (tmp_path / "site" / "sitecustomize.py").write_text(site, encoding="utf-8")
-    monkeypatch.setitem(ENV, "PYTHONPATH", f"{tmp_path / 'site'}{os.pathsep}{ROOT}")
+    customize_site(tmp_path, SITE.format(step=DIES_AT, flag=str(flag)), monkeypatch)
     return flag
 
 
